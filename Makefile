@@ -1,0 +1,66 @@
+# Two commands matter to a newcomer: `make demo` and `make test`. Each sets up all that it needs.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DELETE_ON_ERROR:
+PYTHON ?= python3
+UV_VERSION := 0.13.9
+# .venv is the lean install (worker on a CPU, demo: no torch); .venv-dev adds training and the tests' tools.
+LEAN := .venv
+DEV := .venv-dev
+export PYTHONSAFEPATH := 1
+export UV_LINK_MODE := copy
+
+.PHONY: help env dev demo test lint unit bench clean lock
+
+help:
+	@echo "make demo   stream real pictures through Kafka, detectors, Postgres; open demo-output/report.html"
+	@echo "make test   lint, types, import contracts and every test, on real services started for the run"
+	@echo "make env    the lean environment in .venv (command: .venv/bin/pixassay)"
+	@echo "make dev    the development environment in .venv-dev (adds torch, exporters, linters, pytest)"
+	@echo "make lint   ruff, mypy strict, import contracts, file and function sizes"
+	@echo "make bench  measure; writes docs/benchmarks.md's figures under bench-output/"
+	@echo "make lock   compile requirements/*.txt again from pyproject.toml"
+	@echo "make clean  remove environments and outputs"
+
+env: $(LEAN)/.ready
+dev: $(DEV)/.ready
+
+$(LEAN)/.ready: requirements/lean.txt pyproject.toml
+	$(PYTHON) deploy/bootstrap.py $(LEAN) $(UV_VERSION) requirements/lean.txt
+	@touch "$@"
+
+$(DEV)/.ready: requirements/dev.txt pyproject.toml
+	$(PYTHON) deploy/bootstrap.py $(DEV) $(UV_VERSION) requirements/dev.txt
+	@touch "$@"
+
+demo: env
+	$(LEAN)/bin/pixassay demo $(DEMO_ARGS)
+
+lint: dev
+	$(DEV)/bin/ruff check .
+	$(DEV)/bin/ruff format --check .
+	$(DEV)/bin/mypy
+	$(DEV)/bin/lint-imports
+	$(DEV)/bin/python -m tests.sizes
+
+test: lint
+	$(DEV)/bin/python -m pytest $(TEST_ARGS)
+
+unit: dev
+	$(DEV)/bin/python -m pytest tests/unit $(TEST_ARGS)
+
+bench: dev
+	$(DEV)/bin/python -m tests.bench $(BENCH_ARGS)
+
+COMPILE := uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-annotate --no-header
+
+lock: env
+	PATH="$(CURDIR)/$(LEAN)/bin:$$PATH"; \
+	$(COMPILE) pyproject.toml --extra embedded -o requirements/lean.txt; \
+	$(COMPILE) pyproject.toml --extra embedded --extra train -o requirements/train.txt; \
+	$(COMPILE) pyproject.toml --extra gpu -o requirements/gpu.txt; \
+	$(COMPILE) pyproject.toml --extra embedded --extra train --extra check --group dev -o requirements/dev.txt; \
+	echo "hatchling editables" | tr " " "\n" | $(COMPILE) - -o requirements/build.txt
+
+clean:
+	rm -rf $(LEAN) $(DEV) demo-output bench-output .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

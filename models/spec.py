@@ -1,0 +1,83 @@
+"""The contract between training and serving: what a bundle says about its ensemble. No torch here."""
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+BUNDLE_SCHEMA = "pixassay.bundle/1"
+# Version of models/views.py: raised whenever the pixels of a view change for the same picture.
+VIEWS_VERSION = 1
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ViewSpec(_Frozen):
+    """One picture-to-array rule. The array is uint8 RGB [size, size, 3]; normalisation is in the graph.
+
+    `global`: short side to `size`, bicubic, centre crop.
+    `mosaic`: DGS-Net's mosaic of `tile`-pixel tiles with the lowest and highest spectral entropy.
+    `crops`: a grid of native `tile`-pixel crops, side by side in one array.
+    """
+
+    name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
+    kind: Literal["global", "mosaic", "crops"]
+    size: int = Field(ge=16, le=1024)
+    tile: int = Field(default=32, ge=8, le=512)
+    options: dict[str, float] = {}
+
+
+class DetectorSpec(_Frozen):
+    """One column of the logits, with the Platt line that turns it into a log-odds."""
+
+    name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")  # "pin_clip", "dgs_net", "masm", "probe", ...
+    view: str
+    slope: float  # calibrated logit = slope * logit + intercept
+    intercept: float
+    weight: float = Field(ge=0)  # in the fusion, on the calibrated logit (non-negative stacking)
+
+
+class PolicySpec(_Frozen):
+    """Thresholds on the fused score, and where they come from."""
+
+    id: str = Field(min_length=1)
+    suspicious: float = Field(ge=0, le=1)
+    synthetic: float = Field(ge=0, le=1)
+    basis: str  # in words: the false-positive rate aimed at, and the photographs that it was set on
+
+    @model_validator(mode="after")
+    def _ordered(self) -> "PolicySpec":
+        if self.suspicious > self.synthetic:
+            raise ValueError("the suspicious threshold is above the synthetic one")
+        return self
+
+
+class Manifest(_Frozen):
+    """manifest.json of a bundle."""
+
+    schema_: Literal["pixassay.bundle/1"] = Field(default=BUNDLE_SCHEMA, alias="schema")
+    name: str = Field(min_length=1)
+    tower: str
+    views_version: int
+    views: tuple[ViewSpec, ...] = Field(min_length=1)
+    detectors: tuple[DetectorSpec, ...] = Field(min_length=1)
+    fusion_bias: float
+    policy: PolicySpec
+    golden_tolerance: dict[str, float]  # precision -> largest allowed difference of a golden logit
+    training: dict[str, Any]  # data, recipe, seed, versions
+    metrics: dict[str, Any]
+    licences: dict[str, str]
+    files: dict[str, str]  # file name -> sha256 hex, every file of the bundle but the manifest
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Manifest":
+        views = {view.name for view in self.views}
+        for detector in self.detectors:
+            if detector.view not in views:
+                raise ValueError(f"detector {detector.name} reads the unknown view {detector.view}")
+        if self.views_version != VIEWS_VERSION:
+            raise ValueError(f"made for views version {self.views_version}, this is {VIEWS_VERSION}")
+        return self

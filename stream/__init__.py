@@ -1,0 +1,1 @@
+"""The service: Kafka uploads in, verdicts to Postgres, suspected synthetic images to a review topic."""

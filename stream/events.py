@@ -1,0 +1,188 @@
+"""Wire records: what comes in on Kafka and what goes out. JSON, UTF-8, one schema name each.
+
+Two kinds of record are accepted on the upload topic: our own upload events, and S3 event
+notifications exactly as S3 and compatible stores publish them.
+"""
+
+import uuid
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Annotated, Any, Literal
+from urllib.parse import unquote_plus
+
+import orjson
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+
+from stream.errors import BadRecord
+from stream.reasons import Reason
+
+UPLOAD_SCHEMA = "pixassay.upload/1"
+REVIEW_SCHEMA = "pixassay.review/1"
+LABEL_SCHEMA = "pixassay.label/1"
+DEAD_SCHEMA = "pixassay.dead/1"
+
+# Namespace of every verdict_id. Fixed for ever: replays must reproduce the ids.
+_NAMESPACE = uuid.UUID("6f0d6a0e-6d0b-5c5e-9d0e-3a5f5f0f2b11")
+
+Identifier = Annotated[str, Field(min_length=1, max_length=512, pattern=r"^[^\x00-\x1f\x7f]+$")]
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True)
+
+    def to_bytes(self) -> bytes:
+        """The record as it goes on the wire: UTF-8 JSON with the schema name first."""
+        return orjson.dumps(self.model_dump(mode="json", by_alias=True))
+
+
+class Upload(_Record):
+    """One picture was uploaded to the platform."""
+
+    schema_: Literal["pixassay.upload/1"] = Field(default=UPLOAD_SCHEMA, alias="schema")
+    upload_id: Identifier
+    tenant: Identifier = "default"
+    uploader_id: Identifier | None = None
+    uri: Annotated[str, Field(min_length=1, max_length=4096, pattern=r"^[^\x00-\x1f\x7f]+$")]
+    uploaded_at: AwareDatetime
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-fA-F]{64}$")] | None = None
+    content_type: Annotated[str, Field(max_length=255)] | None = None
+
+
+class Review(_Record):
+    """A picture is suspected to be synthetic and waits for a person. Key: tenant/upload_id."""
+
+    schema_: Literal["pixassay.review/1"] = Field(default=REVIEW_SCHEMA, alias="schema")
+    verdict_id: str
+    tenant: str
+    upload_id: str
+    uri: str
+    verdict: Literal["suspicious", "synthetic"]
+    score: float
+    logits: dict[str, float | None]
+    reasons: list[str]
+    bundle: str
+    policy: str
+    uploaded_at: AwareDatetime
+    decided_at: AwareDatetime
+
+    @property
+    def key(self) -> bytes:
+        return f"{self.tenant}/{self.upload_id}".encode()
+
+
+class Label(_Record):
+    """What a reviewer decided about one verdict."""
+
+    schema_: Literal["pixassay.label/1"] = Field(default=LABEL_SCHEMA, alias="schema")
+    verdict_id: uuid.UUID
+    tenant: Identifier
+    upload_id: Identifier
+    decision: Literal["synthetic", "authentic", "unsure"]
+    reviewer: Identifier
+    decided_at: AwareDatetime
+    note: Annotated[str, Field(max_length=4000)] | None = None
+
+
+class Dead(_Record):
+    """A record that got no verdict: reason, where it stood, and its value (base64 where not UTF-8)."""
+
+    schema_: Literal["pixassay.dead/1"] = Field(default=DEAD_SCHEMA, alias="schema")
+    topic: str
+    partition: int
+    offset: int
+    reason: str
+    detail: str
+    attempts: int
+    value: str
+    value_encoding: Literal["utf-8", "base64"]
+
+
+def verdict_id(tenant: str, upload_id: str, bundle: str) -> str:
+    """The stable id of a verdict: UUIDv5 of tenant, upload_id and bundle id."""
+    return str(uuid.uuid5(_NAMESPACE, orjson.dumps([tenant, upload_id, bundle]).decode()))
+
+
+def parse_record(raw: bytes | None) -> list[Upload | BadRecord]:
+    """The uploads that one Kafka record announces; an unreadable part is a BadRecord in its place.
+
+    An S3 notification may carry several objects, or none that was created (a deletion, the
+    test event that S3 sends when notifications are switched on): then the list is empty.
+    """
+    try:
+        body = orjson.loads(raw or b"")
+    except orjson.JSONDecodeError as error:
+        return [BadRecord(Reason.BAD_JSON, f"not UTF-8 JSON: {error}")]
+    if not isinstance(body, dict):
+        return [BadRecord(Reason.UNKNOWN_SCHEMA, f"a JSON object was expected, not {type(body).__name__}")]
+    if body.get("schema") == UPLOAD_SCHEMA:
+        return [_upload(body)]
+    if isinstance(body.get("Records"), list):
+        return list(_from_s3(body["Records"]))
+    if body.get("Event") == "s3:TestEvent":
+        return []
+    shown = str(body.get("schema", "none"))[:80]
+    wanted = f"{UPLOAD_SCHEMA} or an S3 event notification"
+    return [BadRecord(Reason.UNKNOWN_SCHEMA, f"schema is {shown!r}; {wanted} was expected")]
+
+
+def parse_label(raw: bytes | None) -> Label:
+    """A reviewer's decision. Raises BadRecord where it is not one."""
+    try:
+        body = orjson.loads(raw or b"")
+    except orjson.JSONDecodeError as error:
+        raise BadRecord(Reason.BAD_JSON, f"not UTF-8 JSON: {error}") from error
+    if not isinstance(body, dict) or body.get("schema") != LABEL_SCHEMA:
+        raise BadRecord(Reason.UNKNOWN_SCHEMA, f"{LABEL_SCHEMA} was expected")
+    try:
+        return Label.model_validate(body)
+    except ValidationError as error:
+        raise BadRecord(Reason.INVALID_FIELD, _first_fault(error)) from error
+
+
+def _upload(fields: dict[str, Any]) -> Upload | BadRecord:
+    try:
+        return Upload.model_validate(fields)
+    except ValidationError as error:
+        return BadRecord(Reason.INVALID_FIELD, _first_fault(error))
+
+
+def _first_fault(error: ValidationError) -> str:
+    first = error.errors(include_url=False, include_context=False)[0]
+    return f"{'.'.join(str(part) for part in first['loc']) or 'record'}: {first['msg']}"
+
+
+def _from_s3(records: Iterable[Any]) -> Iterable[Upload | BadRecord]:
+    """S3 notification records, as documented in the Amazon S3 user guide, event message structure."""
+    for record in records:
+        try:
+            # MinIO writes the prefix "s3:" into the records too; S3 leaves it out.
+            event = str(record["eventName"]).removeprefix("s3:")
+            if not event.startswith("ObjectCreated:"):
+                continue
+            bucket, item = str(record["s3"]["bucket"]["name"]), record["s3"]["object"]
+            key = unquote_plus(str(item["key"]))  # keys are form-encoded: a space is "+"
+            version = item.get("versionId") or item.get("eTag") or item.get("sequencer") or ""
+            when = record["eventTime"]
+        except (KeyError, TypeError, AttributeError) as error:
+            yield BadRecord(Reason.INVALID_FIELD, f"S3 record without {error}")
+            continue
+        user = record.get("userIdentity")
+        yield _upload(
+            {
+                "upload_id": s3_upload_id(bucket, key, str(version)),
+                "tenant": bucket,
+                "uploader_id": user.get("principalId") if isinstance(user, dict) else None,
+                "uri": f"s3://{bucket}/{key}",
+                "uploaded_at": when,
+            }
+        )
+
+
+def s3_upload_id(bucket: str, key: str, version: str) -> str:
+    """The upload id of an S3 object: the same for every notification of the same version."""
+    return str(uuid.uuid5(_NAMESPACE, orjson.dumps(["s3", bucket, key, version.strip('"')]).decode()))
+
+
+def rfc3339(moment: datetime) -> str:
+    """RFC 3339 with zone, as every record and command prints times."""
+    return moment.isoformat().replace("+00:00", "Z")

@@ -1,0 +1,106 @@
+"""Settings: read once from PIXASSAY_* variables or a .env file, checked, then passed down as values.
+
+The only module that looks at the environment. docs/settings.md is generated from it.
+"""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from stream.errors import ConfigError
+
+BUNDLED = Path(__file__).resolve().parent.parent / "models" / "bundled" / "default"
+PREFIX = "PIXASSAY_"
+
+# Lists are written comma-separated in the environment.
+Words = Annotated[tuple[str, ...], NoDecode]
+Folders = Annotated[tuple[Path, ...], NoDecode]
+
+
+class Settings(BaseSettings):
+    """Everything that can be set; each field is the variable PIXASSAY_<FIELD>."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, env_file=".env", frozen=True, extra="ignore")
+
+    # Kafka
+    kafka_bootstrap: str = Field("127.0.0.1:9092", description="Brokers, host:port, comma-separated.")
+    kafka_security: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
+        "PLAINTEXT", description="Security protocol of the brokers."
+    )
+    kafka_ca_file: Path | None = Field(None, description="CA certificate (PEM) for SSL and SASL_SSL.")
+    kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = Field(
+        "SCRAM-SHA-512", description="SASL mechanism for SASL_PLAINTEXT and SASL_SSL."
+    )
+    kafka_username: str | None = Field(None, description="SASL user.")
+    kafka_password: SecretStr | None = Field(None, description="SASL password.")
+    group: str = Field("pixassay", min_length=1, description="Consumer group of the image lane.")
+    topic_uploads: str = Field("image.uploads", description="Topic of upload events and S3 notifications.")
+    topic_review: str = Field("image.review", description="Topic of suspected synthetic images.")
+    topic_labels: str = Field("image.labels", description="Topic of reviewers' decisions.")
+    topic_dead: str = Field("image.uploads.dead", description="Topic of dead letters.")
+    session_timeout_s: float = Field(45.0, ge=1, le=600, description="Group session time-out, seconds.")
+    rebalance_drain_s: float = Field(
+        30.0,
+        ge=0,
+        le=300,
+        description="Longest wait for images in flight on a revoke, seconds.",
+    )
+    commit_interval_s: float = Field(1.0, gt=0, le=60, description="Seconds between offset commits.")
+
+    # Postgres
+    database_url: SecretStr = Field(
+        SecretStr("postgresql://127.0.0.1:5432/pixassay"), description="Postgres, as libpq URI."
+    )
+
+    # Object store
+    s3_endpoint: str | None = Field(None, description="URL of an S3-compatible server; empty means AWS.")
+    s3_region: str = Field("us-east-1", description="Region used for signing.")
+    s3_access_key: str | None = Field(None, description="Access key; empty means the AWS default chain.")
+    s3_secret_key: SecretStr | None = Field(None, description="Secret key.")
+    s3_buckets: Words = Field((), description="Buckets that may be read, comma-separated; empty means all.")
+    s3_timeout_s: float = Field(20.0, gt=0, description="Connect and read time-out, seconds.")
+    file_roots: Folders = Field((), description="Folders below which file:// may be read; empty means none.")
+
+    # Limits on one picture
+    max_bytes: int = Field(32 * 2**20, gt=0, description="Largest file, bytes.")
+    max_pixels: int = Field(100_000_000, gt=0, description="Largest picture, width x height.")
+    max_frames: int = Field(2_000, gt=0, description="Most frames that an animation may have.")
+    sample_frames: int = Field(4, ge=1, le=32, description="Frames of an animation that are scored.")
+    decode_timeout_s: float = Field(20.0, gt=0, description="Longest decoding of one picture, seconds.")
+    decode_memory_mb: int = Field(2048, ge=256, description="Memory that one decoding process may use, MiB.")
+
+    # Engine and lane
+    bundle: Path = Field(BUNDLED, description="Folder of the detectors' bundle.")
+    engine: Literal["auto", "openvino", "tensorrt", "torch"] = Field("auto", description="What runs it.")
+    threads: int = Field(0, ge=0, description="Engine threads on a CPU; 0 means one a core.")
+    max_batch: int = Field(32, ge=1, le=256, description="Largest batch given to the engine.")
+    max_wait_ms: int = Field(20, ge=0, le=10_000, description="Longest wait for a fuller batch, ms.")
+    fetchers: int = Field(16, ge=1, le=256, description="Pictures fetched at the same time.")
+    decoders: int = Field(0, ge=0, le=256, description="Decoding processes; 0 means one a core.")
+    queue_size: int = Field(64, ge=1, le=10_000, description="Uploads that may wait between two steps.")
+
+    @field_validator("s3_buckets", "file_roots", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        return (
+            [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+        )
+
+    @field_validator("s3_endpoint", "s3_access_key", "s3_secret_key", "kafka_ca_file", mode="before")
+    @classmethod
+    def _empty_is_unset(cls, value: object) -> object:
+        return value or None
+
+
+def load_settings(**overrides: object) -> Settings:
+    """Settings from the environment, with overrides on top.
+
+    Raises ConfigError naming every wrong variable and what is wrong with it.
+    """
+    try:
+        return Settings(**overrides)  # type: ignore[arg-type]
+    except ValidationError as error:
+        faults = (f"{PREFIX}{str(fault['loc'][0]).upper()}: {fault['msg']}" for fault in error.errors())
+        raise ConfigError("; ".join(faults)) from error
