@@ -62,7 +62,8 @@ def _engine(settings: Settings) -> str:
     bundle = load_bundle(settings.bundle)
     engine = load_engine(bundle, settings)
     try:
-        return f"{bundle.manifest.name} ({bundle.id}) on {engine.name} {engine.precision}, golden logits reproduced"
+        on = f"{engine.name} {engine.precision}"
+        return f"{bundle.manifest.name} ({bundle.id}) on {on}, golden logits reproduced"
     finally:
         engine.close()
 
