@@ -1,10 +1,10 @@
 """The contract between training and serving: what a bundle says about its ensemble. No torch here."""
 
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-BUNDLE_SCHEMA = "pixassay.bundle/1"
+BUNDLE_SCHEMA: Final = "pixassay.bundle/1"
 # Version of models/views.py: raised whenever the pixels of a view change for the same picture.
 VIEWS_VERSION = 1
 
@@ -26,6 +26,12 @@ class ViewSpec(_Frozen):
     size: int = Field(ge=16, le=1024)
     tile: int = Field(default=32, ge=8, le=512)
     options: dict[str, float] = {}
+
+    @model_validator(mode="after")
+    def _tiled(self) -> "ViewSpec":
+        if self.kind != "global" and self.size % self.tile:
+            raise ValueError(f"view {self.name}: size {self.size} is no multiple of tile {self.tile}")
+        return self
 
 
 class DetectorSpec(_Frozen):
