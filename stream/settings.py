@@ -73,6 +73,9 @@ class Settings(BaseSettings):
 
     # Engine and lane
     bundle: Path = Field(BUNDLED, description="Folder of the detectors' bundle.")
+    policy: Path | None = Field(
+        None, description="JSON file of thresholds, with those of single tenants; empty means the bundle's."
+    )
     engine: Literal["auto", "openvino", "tensorrt", "torch"] = Field("auto", description="What runs it.")
     threads: int = Field(0, ge=0, description="Engine threads on a CPU; 0 means one a core.")
     max_batch: int = Field(32, ge=1, le=256, description="Largest batch given to the engine.")
@@ -88,7 +91,9 @@ class Settings(BaseSettings):
             [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
         )
 
-    @field_validator("s3_endpoint", "s3_access_key", "s3_secret_key", "kafka_ca_file", mode="before")
+    @field_validator(
+        "s3_endpoint", "s3_access_key", "s3_secret_key", "kafka_ca_file", "policy", mode="before"
+    )
     @classmethod
     def _empty_is_unset(cls, value: object) -> object:
         return value or None

@@ -94,3 +94,4 @@ class DeadLetter:
     raw: bytes  # the record's value as it came
     attempts: int = 1
     upload: Upload | None = None  # where the record could be read that far
+    index: int = 0  # which part of the record it is, where one record announces several uploads
