@@ -1,0 +1,135 @@
+"""Calibration, fusion and thresholds, checked against arithmetic done by hand."""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from models.spec import DetectorSpec, Manifest, PolicySpec, ViewSpec
+from stream.decide import Judge, calibrate, fuse
+from stream.errors import CannotEvaluate, NotApplicable, Undeliverable
+from stream.policy import Policy, Thresholds, policy_of_bundle
+from stream.reasons import Reason
+
+MANIFEST = Manifest(
+    name="by-hand",
+    tower="tiny",
+    views_version=1,
+    views=(ViewSpec(name="global", kind="global", size=224),),
+    detectors=(
+        DetectorSpec(name="pin_clip", view="global", slope=2.0, intercept=-1.0, weight=0.5),
+        DetectorSpec(name="dgs_net", view="global", slope=1.0, intercept=0.0, weight=0.25),
+        DetectorSpec(name="masm", view="global", slope=0.5, intercept=0.5, weight=0.0),
+    ),
+    fusion_bias=-0.5,
+    policy=PolicySpec(id="by-hand", suspicious=0.5, synthetic=0.75, basis="arithmetic"),
+    golden_tolerance={"f32": 1e-3},
+    training={},
+    metrics={},
+    licences={},
+    files={},
+)
+POLICY = policy_of_bundle(MANIFEST)
+JUDGE = Judge(MANIFEST, POLICY)
+
+
+def row(*logits: float) -> np.ndarray:
+    return np.array([logits], dtype=np.float32)
+
+
+def test_calibration_is_one_line_a_detector() -> None:
+    # 2*3-1 = 5, 1*4+0 = 4, 0.5*-1+0.5 = 0
+    assert calibrate(MANIFEST, row(3, 4, -1)).tolist() == [[5.0, 4.0, 0.0]]
+
+
+def test_fusion_weighs_the_log_odds() -> None:
+    # -0.5 + 0.5*5 + 0.25*4 + 0*0 = 3;  sigmoid(3) = 0.95257...
+    assert fuse(MANIFEST, row(3, 4, -1)).tolist() == [pytest.approx(0.9525741268224334)]
+    # -0.5 + 0.5*1 + 0.25*0 = 0;  sigmoid(0) = 1/2
+    assert fuse(MANIFEST, row(1, 0, 9)).tolist() == [0.5]
+
+
+def test_far_logits_saturate_without_overflow() -> None:
+    assert fuse(MANIFEST, row(-1e6, -1e6, 0)).tolist() == [0.0]
+    assert fuse(MANIFEST, row(1e6, 1e6, 0)).tolist() == [1.0]
+
+
+@pytest.mark.parametrize(
+    ("first", "verdict", "reasons"),
+    [
+        (0.99, "authentic", ()),  # -0.5 + 0.5*0.98 = -0.01 < log-odds 0 of 0.5
+        (1.0, "suspicious", (Reason.ABOVE_SUSPICIOUS,)),  # exactly 0.5: at the threshold is above it
+        (2.09, "suspicious", (Reason.ABOVE_SUSPICIOUS,)),  # 1.09 < log 3 = 1.0986, log-odds of 0.75
+        (2.10, "synthetic", (Reason.ABOVE_SYNTHETIC,)),  # 1.10 > 1.0986
+    ],
+)
+def test_thresholds(first: float, verdict: str, reasons: tuple[Reason, ...]) -> None:
+    judgement = JUDGE.judge(row(first, 0, 0), "default")
+    assert (judgement.verdict, judgement.reasons) == (verdict, reasons)
+    assert judgement.policy == POLICY.id
+
+
+def test_the_highest_scoring_frame_decides() -> None:
+    frames = np.array([[0, 0, 0], [3, 0, 7], [1, 0, 0]], dtype=np.float32)
+    judgement = JUDGE.judge(frames, "default")
+    assert judgement.logits == {"pin_clip": 3.0, "dgs_net": 0.0, "masm": 7.0}
+    assert judgement.score == pytest.approx(1 / (1 + math.exp(-2)))  # -0.5 + 0.5*5 = 2
+    assert judgement.reasons == (Reason.ABOVE_SYNTHETIC, Reason.ANIMATED)
+
+
+def test_a_tenant_may_have_its_own_thresholds() -> None:
+    lenient = replace(POLICY, tenants={"art": Thresholds(suspicious=0.9, synthetic=0.99)})
+    judge = Judge(MANIFEST, lenient)
+    assert judge.judge(row(2.1, 0, 0), "art").verdict == "authentic"
+    assert judge.judge(row(2.1, 0, 0), "news").verdict == "synthetic"
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+def test_a_logit_that_is_no_number_is_a_defect_not_a_clean_picture(bad: float) -> None:
+    with pytest.raises(Undeliverable, match="no number") as caught:
+        JUDGE.judge(row(0, bad, 0), "default")
+    assert caught.value.reason is Reason.INTERNAL_ERROR
+
+
+@pytest.mark.parametrize("shape", [(0, 3), (1, 2), (3,)])
+def test_logits_of_another_ensemble_are_refused(shape: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match="shape"):
+        JUDGE.judge(np.zeros(shape, np.float32), "default")
+
+
+def test_a_failed_picture_never_looks_clean() -> None:
+    nothing = JUDGE.unable(NotApplicable(Reason.BLANK))
+    broken = JUDGE.unable(CannotEvaluate(Reason.TRUNCATED, "ends at byte 12"))
+    assert (nothing.verdict, nothing.score, nothing.reasons) == ("not_applicable", None, (Reason.BLANK,))
+    assert (broken.verdict, broken.score) == ("unable_to_evaluate", None)
+    assert broken.logits == {"pin_clip": None, "dgs_net": None, "masm": None}
+
+
+logit = st.floats(-50, 50, width=32)
+
+
+@given(st.tuples(logit, logit, logit), st.integers(0, 2), st.floats(0, 50), st.floats(0, 1), st.floats(0, 1))
+def test_a_higher_logit_never_gives_a_milder_verdict(
+    logits: tuple[float, float, float], which: int, more: float, low: float, high: float
+) -> None:
+    low, high = min(low, high), max(low, high)
+    judge = Judge(MANIFEST, Policy("any", low, high, {}, {}))
+    raised = list(logits)
+    raised[which] += more
+    mildest_first = ["authentic", "suspicious", "synthetic"]
+    before, after = judge.judge(row(*logits), "t"), judge.judge(row(*raised), "t")
+    assert before.score is not None
+    assert after.score is not None
+    assert after.score >= before.score - 1e-12  # the same up to the rounding of the logit to float32
+    if after.score >= before.score:
+        assert mildest_first.index(after.verdict) >= mildest_first.index(before.verdict)
+
+
+@given(st.lists(st.tuples(logit, logit, logit), min_size=1, max_size=6))
+def test_frames_are_judged_as_their_worst_one_alone(frames: list[tuple[float, float, float]]) -> None:
+    together = JUDGE.judge(np.array(frames, np.float32), "t")
+    alone = [JUDGE.judge(row(*frame), "t") for frame in frames]
+    assert together.score == pytest.approx(max(one.score or 0.0 for one in alone))
