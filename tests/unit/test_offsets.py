@@ -1,0 +1,194 @@
+"""The offset tracker against a model: a broker with one log a partition, workers that crash at any moment."""
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from stream.offsets import OffsetTracker, Partition, Ticket
+
+PARTITIONS: list[Partition] = [("image.uploads", 0), ("image.uploads", 1)]
+P, Q = PARTITIONS
+
+
+def tracker_of(*partitions: Partition) -> OffsetTracker:
+    tracker = OffsetTracker()
+    tracker.assign(partitions)
+    return tracker
+
+
+def begun(tracker: OffsetTracker, offset: int, parts: int = 1) -> Ticket:
+    ticket = tracker.begin(P, offset, parts)
+    assert ticket is not None
+    return ticket
+
+
+def test_nothing_is_committable_before_a_record() -> None:
+    assert tracker_of(P).committable() == {}
+
+
+def test_the_watermark_waits_for_the_lowest_record_in_flight() -> None:
+    tracker = tracker_of(P)
+    first, second, third = (begun(tracker, offset) for offset in (10, 11, 15))
+    tracker.part_done(second)
+    tracker.part_done(third)
+    assert tracker.committable() == {P: 10}
+    assert tracker.span(P) == 6
+    tracker.part_done(first)
+    assert tracker.committable() == {P: 16}
+    assert tracker.span(P) == 0
+
+
+def test_a_record_with_several_uploads_is_done_when_all_are() -> None:
+    tracker = tracker_of(P)
+    ticket = begun(tracker, 3, parts=2)
+    tracker.part_done(ticket)
+    assert tracker.committable() == {P: 3}
+    tracker.part_done(ticket)
+    assert tracker.committable() == {P: 4}
+
+
+def test_a_record_without_uploads_is_done_at_once() -> None:
+    tracker = tracker_of(P)
+    begun(tracker, 7, parts=0)
+    assert tracker.committable() == {P: 8}
+    assert tracker.in_flight([P]) == 0
+
+
+def test_a_commit_is_not_repeated() -> None:
+    tracker = tracker_of(P)
+    tracker.part_done(begun(tracker, 0))
+    tracker.committed(tracker.committable())
+    assert tracker.committable() == {}
+
+
+def test_a_record_of_a_partition_that_is_not_ours_is_refused() -> None:
+    assert tracker_of(P).begin(Q, 0, 1) is None
+
+
+def test_a_ticket_of_an_earlier_assignment_does_not_finish_the_new_delivery() -> None:
+    tracker = tracker_of(P)
+    stale = begun(tracker, 5)
+    tracker.revoke([P])
+    tracker.assign([P])
+    begun(tracker, 5)
+    tracker.part_done(stale)
+    assert tracker.committable() == {P: 5}
+
+
+def test_going_back_lowers_the_watermark_and_keeps_what_lies_before() -> None:
+    tracker = tracker_of(P)
+    early = begun(tracker, 2)
+    late = begun(tracker, 9)
+    tracker.part_done(begun(tracker, 5))  # going back from 9 to 5
+    tracker.part_done(late)  # its record is delivered again
+    assert tracker.committable() == {P: 2}
+    tracker.part_done(early)
+    assert tracker.committable() == {P: 6}
+
+
+class Crashes(RuleBasedStateMachine):
+    """Two workers share two partitions; records finish in any order; anything may be lost but the log.
+
+    The model keeps only what survives a crash: the logs, the committed offsets, the outcomes.
+    """
+
+    @initialize(
+        logs=st.tuples(
+            *[st.lists(st.tuples(st.integers(1, 3), st.integers(0, 3)), min_size=1, max_size=12)] * 2
+        )
+    )
+    def start(self, logs: tuple[list[tuple[int, int]], ...]) -> None:
+        self.log: dict[Partition, dict[int, int]] = {}
+        for partition, steps in zip(PARTITIONS, logs, strict=True):
+            offset, records = 0, {}
+            for gap, parts in steps:  # holes, as compaction leaves them
+                offset += gap
+                records[offset] = parts
+            self.log[partition] = records
+        self.durable: dict[Partition, int] = dict.fromkeys(PARTITIONS, 0)
+        self.outcomes: dict[tuple[Partition, int], set[int]] = {}
+        self.trackers = [tracker_of(P), tracker_of(Q)]
+        self.owner = {P: 0, Q: 1}
+        self.position = dict.fromkeys(PARTITIONS, 0)
+        self.flying: list[tuple[int, Ticket, int]] = []  # worker, ticket, part
+
+    @rule(partition=st.sampled_from(PARTITIONS), count=st.integers(1, 4))
+    def deliver(self, partition: Partition, count: int) -> None:
+        worker = self.owner[partition]
+        coming = [offset for offset in self.log[partition] if offset >= self.position[partition]]
+        for offset in coming[:count]:
+            parts = self.log[partition][offset]
+            ticket = self.trackers[worker].begin(partition, offset, parts)
+            assert ticket is not None
+            self.position[partition] = offset + 1
+            self.flying += [(worker, ticket, part) for part in range(parts)]
+
+    @precondition(lambda self: self.flying)
+    @rule(data=st.data())
+    def finish(self, data: st.DataObject) -> None:
+        chosen = data.draw(st.integers(0, len(self.flying) - 1))
+        worker, ticket, part = self.flying.pop(chosen)
+        self.outcomes.setdefault((ticket.partition, ticket.offset), set()).add(part)
+        self.trackers[worker].part_done(ticket)
+
+    @rule(worker=st.integers(0, 1), answered=st.booleans())
+    def commit(self, worker: int, answered: bool) -> None:
+        offsets = self.trackers[worker].committable()
+        self.durable.update(offsets)
+        if answered:  # otherwise the broker has it, and the answer was lost
+            self.trackers[worker].committed(offsets)
+
+    @rule(partition=st.sampled_from(PARTITIONS), drained=st.booleans())
+    def rebalance(self, partition: Partition, drained: bool) -> None:
+        """The partition moves; unless drained, its records in flight go on and finish late."""
+        old = self.owner[partition]
+        if drained:
+            for item in [item for item in self.flying if item[1].partition == partition]:
+                self.flying.remove(item)
+                self.outcomes.setdefault((partition, item[1].offset), set()).add(item[2])
+                self.trackers[item[0]].part_done(item[1])
+        self.durable.update(self.trackers[old].committable([partition]))
+        self.trackers[old].revoke([partition])
+        self.owner[partition] = 1 - old
+        self.trackers[1 - old].assign([partition])
+        self.position[partition] = self.durable[partition]
+
+    @rule(partition=st.sampled_from(PARTITIONS), back=st.integers(1, 5))
+    def go_back(self, partition: Partition, back: int) -> None:
+        self.position[partition] = max(0, self.position[partition] - back)
+
+    @rule(worker=st.integers(0, 1))
+    def crash(self, worker: int) -> None:
+        self.flying = [item for item in self.flying if item[0] != worker]
+        mine = [partition for partition in PARTITIONS if self.owner[partition] == worker]
+        self.trackers[worker] = tracker_of(*mine)
+        self.position.update({partition: self.durable[partition] for partition in mine})
+
+    @invariant()
+    def a_committed_record_has_all_its_outcomes(self) -> None:
+        for partition, records in self.log.items():
+            for offset, parts in records.items():
+                if offset < self.durable[partition]:
+                    assert self.outcomes.get((partition, offset), set()) == set(range(parts))
+
+    def teardown(self) -> None:
+        """After whatever happened, working on without faults gives every record its outcomes."""
+        if not hasattr(self, "log"):
+            return
+        for worker in (0, 1):
+            self.crash(worker)
+        for partition, records in self.log.items():
+            self.deliver(partition, len(records))
+        for worker, ticket, part in self.flying:
+            self.outcomes.setdefault((ticket.partition, ticket.offset), set()).add(part)
+            self.trackers[worker].part_done(ticket)
+        for worker in (0, 1):
+            self.commit(worker, answered=True)
+        for partition, records in self.log.items():
+            assert self.durable[partition] == max(records) + 1
+            for offset, parts in records.items():
+                assert self.outcomes.get((partition, offset), set()) == set(range(parts))
+
+
+TestCrashes = Crashes.TestCase
+TestCrashes.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
