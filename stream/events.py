@@ -24,7 +24,8 @@ DEAD_SCHEMA = "pixassay.dead/1"
 # Namespace of every verdict_id. Fixed for ever: replays must reproduce the ids.
 _NAMESPACE = uuid.UUID("6f0d6a0e-6d0b-5c5e-9d0e-3a5f5f0f2b11")
 
-Identifier = Annotated[str, Field(min_length=1, max_length=512, pattern=r"^[^\x00-\x1f\x7f]+$")]
+# 256: two of them at four bytes a character still fit a Postgres index row (2,704 bytes).
+Identifier = Annotated[str, Field(min_length=1, max_length=256, pattern=r"^[^\x00-\x1f\x7f]+$")]
 
 
 class _Record(BaseModel):
