@@ -1,0 +1,63 @@
+"""The console command: quick help, clear words, exit statuses."""
+
+import subprocess
+import sys
+
+import pytest
+
+from stream import cli
+
+
+def pixassay(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-P", "-m", "stream", *arguments],
+        capture_output=True,
+        text=True,
+        env=environment,
+        timeout=120,
+        check=False,
+    )
+
+
+def test_help_names_every_command() -> None:
+    answer = pixassay("--help")
+    assert answer.returncode == 0
+    assert [name for name in cli.COMMANDS if name not in answer.stdout] == []
+
+
+@pytest.mark.parametrize("name", sorted(cli.COMMANDS))
+def test_every_command_explains_itself(name: str) -> None:
+    answer = pixassay(name, "--help")
+    assert answer.returncode == 0, answer.stderr
+    assert cli.COMMANDS[name].help in answer.stdout or "Usage" in answer.stdout
+
+
+def test_an_unknown_command_is_usage() -> None:
+    answer = pixassay("scroe")
+    assert answer.returncode == 2
+    assert "scroe" in answer.stderr
+
+
+def test_a_wrong_setting_is_named_in_one_sentence() -> None:
+    answer = pixassay("doctor", PIXASSAY_MAX_BYTES="-1", PIXASSAY_GROUP="")
+    assert answer.returncode == 2
+    assert answer.stderr.startswith("pixassay: ")
+    assert "PIXASSAY_MAX_BYTES" in answer.stderr
+    assert "PIXASSAY_GROUP" in answer.stderr
+    assert answer.stderr.count("\n") == 1
+
+
+def test_a_command_without_its_extra_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(cli.COMMANDS, "model", cli.Command("torch_that_is_absent", "app", "", extra="train"))
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(["model", "show"])
+    assert stopped.value.code == cli.USAGE
+
+
+def test_help_imports_no_heavy_library() -> None:
+    probe = (
+        "import sys; from stream.cli import build; build(None);"
+        "print([name for name in ('torch', 'openvino', 'boto3', 'sqlalchemy', 'faust') if name in sys.modules])"
+    )
+    seen = subprocess.run([sys.executable, "-P", "-c", probe], capture_output=True, text=True, check=True)
+    assert seen.stdout.strip() == "[]"
