@@ -25,7 +25,7 @@ ENTROPY_DECIMALS = 6
 
 def too_small(rgb: NDArray[np.uint8]) -> bool:
     """Whether a side of the picture [H, W, 3] is shorter than MIN_SIDE pixels."""
-    return min(rgb.shape[:2]) < MIN_SIDE
+    return bool(min(rgb.shape[:2]) < MIN_SIDE)
 
 
 def blank(rgb: NDArray[np.uint8]) -> bool:

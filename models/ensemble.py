@@ -1,0 +1,79 @@
+"""The detectors in one module: what is exported, and the reference that engines are held against.
+
+Detectors that read the same view share the tower's stem and its blocks before `adapt_from`: their
+weights are the same to the last bit, so the prefix is computed once for all of them.
+"""
+
+import copy
+from collections.abc import Mapping
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from models.spec import ViewSpec
+from models.towers.base import Tower
+
+Feature = Literal["pooled", "joint"]
+
+
+class Branch(nn.Module):
+    """One detector behind the shared prefix: its own blocks, dense (folded), and a linear head."""
+
+    def __init__(self, name: str, tower: Tower, start: int, feature: Feature) -> None:
+        super().__init__()
+        self.name, self.start, self.feature = name, start, feature
+        self.blocks = nn.ModuleList(copy.deepcopy(block) for block in list(tower.blocks)[start:])
+        self.head = nn.Linear(tower.pooled_dim if feature == "pooled" else tower.joint_dim, 1)
+
+    def features(self, tower: Tower, h: Tensor) -> Tensor:
+        """Prefix output -> the features that the head reads, [B, P] or [B, J]."""
+        for block in self.blocks:
+            h = block(h)
+        pooled = tower.pool(h)
+        return pooled if self.feature == "pooled" else tower.joint(pooled)
+
+    def forward(self, tower: Tower, h: Tensor) -> Tensor:
+        """Prefix output -> logit of `synthetic`, [B]."""
+        logit: Tensor = self.head(self.features(tower, h))
+        return logit[:, 0]
+
+
+class Ensemble(nn.Module):
+    """uint8 views in, one raw logit a detector out. Nothing random, nothing that depends on the batch."""
+
+    def __init__(self, tower: Tower, branches: list[Branch], views: list[ViewSpec], reads: list[str]) -> None:
+        """`reads` names the view of each branch."""
+        super().__init__()
+        if len({branch.start for branch in branches}) != 1:
+            raise ValueError("the detectors must share one prefix: their adapt_from differ")
+        self.tower, self.branches = tower, nn.ModuleList(branches)
+        self.views, self.reads = {view.name: view for view in views}, reads
+
+    def forward(self, views: Mapping[str, Tensor]) -> Tensor:
+        """View name -> uint8 [N, S, S, 3]; returns float32 logits [N, D]."""
+        start = int(self.branches[0].start)  # type: ignore[arg-type]
+        prefixes = {
+            name: self.tower.prefix(to_pixels(views[name], self.views[name]), start)
+            for name in dict.fromkeys(self.reads)
+        }
+        logits = []
+        for branch, name in zip(self.branches, self.reads, strict=True):
+            each = branch(self.tower, prefixes[name])  # [N * crops]
+            logits.append(each.reshape(-1, crops_in(self.views[name])).mean(dim=1))
+        return torch.stack(logits, dim=1)
+
+
+def crops_in(view: ViewSpec) -> int:
+    """How many pictures the tower sees for one view: the mean of their logits is the view's."""
+    return (view.size // view.tile) ** 2 if view.kind == "crops" else 1
+
+
+def to_pixels(stored: Tensor, view: ViewSpec) -> Tensor:
+    """uint8 [N, S, S, 3] -> float 0..255 [N * crops, 3, s, s], the crops of one picture in a row."""
+    pixels = stored.permute(0, 3, 1, 2).float()
+    if view.kind != "crops":
+        return pixels
+    count, grid, tile = pixels.shape[0], view.size // view.tile, view.tile
+    split = pixels.reshape(count, 3, grid, tile, grid, tile).permute(0, 2, 4, 1, 3, 5)  # [N, g, g, 3, t, t]
+    return split.reshape(count * grid * grid, 3, tile, tile)

@@ -1,0 +1,1 @@
+"""Image towers: networks that turn pixels into an embedding, behind one interface (`base.Tower`)."""

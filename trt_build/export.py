@@ -1,0 +1,48 @@
+"""torch -> ONNX: the whole ensemble in one graph, with a dynamic batch.
+
+Opset 20 keeps Gelu and LayerNormalization whole and writes attention as the pattern that TensorRT
+fuses; opset 23's Attention node does not compile in fp32 there.
+"""
+
+import warnings
+from pathlib import Path
+
+import torch
+
+from models.ensemble import Ensemble
+from models.spec import ViewSpec
+
+OPSET = 20
+MAX_BATCH = 1024
+
+
+def export_onnx(ensemble: Ensemble, path: Path) -> None:
+    """Write `path`: inputs named after the views (uint8 [N, S, S, 3]), output `logits` (float32 [N, D])."""
+    ensemble.eval()
+    specs: list[ViewSpec] = list(ensemble.views.values())
+    # A batch of 3: torch.export would take a batch of 1 for a constant.
+    sample = {spec.name: torch.zeros(3, spec.size, spec.size, 3, dtype=torch.uint8) for spec in specs}
+    batch = torch.export.Dim("batch", min=1, max=MAX_BATCH)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", category=DeprecationWarning)  # inside torch.onnx itself
+        warnings.simplefilter("ignore", category=FutureWarning)
+        # Exported first by itself: torch.onnx falls back to fixed shapes where a dynamic batch fails.
+        traced = torch.export.export(
+            ensemble,
+            args=(),
+            kwargs={"views": sample},
+            dynamic_shapes={"views": {spec.name: {0: batch} for spec in specs}},
+            strict=False,
+        )
+        program = torch.onnx.export(
+            traced,
+            dynamo=True,
+            opset_version=OPSET,
+            input_names=[spec.name for spec in specs],
+            output_names=["logits"],
+            external_data=False,
+            verbose=False,
+        )
+    if program is None:
+        raise RuntimeError("torch.onnx gave no program")
+    program.save(str(path), external_data=False)
