@@ -40,6 +40,10 @@ class Settings(BaseSettings):
     topic_review: str = Field("image.review", description="Topic of suspected synthetic images.")
     topic_labels: str = Field("image.labels", description="Topic of reviewers' decisions.")
     topic_dead: str = Field("image.uploads.dead", description="Topic of dead letters.")
+    topic_partitions: int = Field(
+        12, ge=1, le=1000, description="Partitions of a topic that is created here."
+    )
+    topic_replication: int = Field(1, ge=1, le=9, description="Replicas of a topic that is created here.")
     session_timeout_s: float = Field(45.0, ge=1, le=600, description="Group session time-out, seconds.")
     rebalance_drain_s: float = Field(
         30.0,
@@ -82,6 +86,7 @@ class Settings(BaseSettings):
     max_wait_ms: int = Field(20, ge=0, le=10_000, description="Longest wait for a fuller batch, ms.")
     fetchers: int = Field(16, ge=1, le=256, description="Pictures fetched at the same time.")
     decoders: int = Field(0, ge=0, le=256, description="Decoding processes; 0 means one a core.")
+    max_held_mb: int = Field(1024, ge=64, description="Bytes of pictures held at the same time, MiB.")
     queue_size: int = Field(64, ge=1, le=10_000, description="Uploads that may wait between two steps.")
 
     @field_validator("s3_buckets", "file_roots", mode="before")

@@ -1,0 +1,217 @@
+"""Kafka as the rest of the service and the commands need it: options, topics, offsets, ranges, publishing."""
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator, Iterable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.errors import KafkaError, for_code
+
+from stream.errors import ConfigError, Outage
+from stream.settings import Settings
+
+PART = "kafka"
+_TOPIC_EXISTS = 36
+_REQUEST_MS = 10_000
+_READ_MS = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One record as it stands in a topic."""
+
+    partition: int
+    offset: int
+    key: bytes | None
+    value: bytes | None
+    timestamp_ms: int  # since the epoch
+
+
+def tls_context(settings: Settings) -> ssl.SSLContext | None:
+    """TLS with server verification, where the settings ask for TLS."""
+    if not settings.kafka_security.endswith("SSL"):
+        return None
+    return ssl.create_default_context(cafile=settings.kafka_ca_file)
+
+
+def client_options(settings: Settings) -> dict[str, Any]:
+    """Connection options that every aiokafka client takes. Raises ConfigError."""
+    options: dict[str, Any] = {
+        "bootstrap_servers": settings.kafka_bootstrap,
+        "client_id": "pixassay",
+        "security_protocol": settings.kafka_security,
+        "ssl_context": tls_context(settings),
+    }
+    if settings.kafka_security.startswith("SASL"):
+        if settings.kafka_username is None or settings.kafka_password is None:
+            raise ConfigError(f"{settings.kafka_security} needs PIXASSAY_KAFKA_USERNAME and _PASSWORD")
+        options["sasl_mechanism"] = settings.kafka_sasl_mechanism
+        options["sasl_plain_username"] = settings.kafka_username
+        options["sasl_plain_password"] = settings.kafka_password.get_secret_value()
+    return options
+
+
+@contextmanager
+def kafka_outage() -> Iterator[None]:
+    """Inside, a client's error becomes an Outage of Kafka."""
+    try:
+        yield
+    except (KafkaError, TimeoutError, OSError) as error:
+        raise Outage(PART, str(error) or type(error).__name__) from error
+
+
+@asynccontextmanager
+async def started(client: Any) -> AsyncIterator[Any]:
+    """A consumer or producer, started here and stopped whatever happens. Raises Outage."""
+    try:
+        with kafka_outage():
+            await client.start()
+            yield client
+    finally:
+        await client.stop()
+
+
+async def ensure_topics(settings: Settings) -> None:
+    """Create our topics where they are missing. Raises Outage, or ConfigError where the broker refuses."""
+    names = (settings.topic_uploads, settings.topic_review, settings.topic_labels, settings.topic_dead)
+    async with _admin(settings) as admin:
+        missing = sorted(set(names) - set(await admin.list_topics()))
+        if not missing:
+            return
+        wanted = [NewTopic(name, settings.topic_partitions, settings.topic_replication) for name in missing]
+        answer = await admin.create_topics(wanted)
+    for name, code, *_ in answer.topic_errors:
+        if code not in (0, _TOPIC_EXISTS):
+            raise ConfigError(
+                f"topic {name} cannot be created: {for_code(code).__name__}; create it yourself"
+            )
+
+
+async def describe(settings: Settings) -> str:
+    """One line for `pixassay doctor`: the broker and which of our topics are there. Raises Outage."""
+    names = (settings.topic_uploads, settings.topic_review, settings.topic_labels, settings.topic_dead)
+    async with _admin(settings) as admin:
+        there = set(await admin.list_topics())
+    missing = [name for name in names if name not in there]
+    topics = (
+        f"missing topics: {', '.join(missing)} (a worker creates them)" if missing else "all topics there"
+    )
+    return f"{settings.kafka_bootstrap} answers, {topics}"
+
+
+async def end_offsets(settings: Settings, topic: str) -> dict[int, int]:
+    """Partition -> the offset that its next record will get. Raises Outage, or ConfigError: no such topic."""
+    async with _reader(settings) as consumer:
+        partitions = await _partitions(consumer, topic)
+        ends = await consumer.end_offsets(partitions)
+    return {partition.partition: offset for partition, offset in ends.items()}
+
+
+async def beginning_offsets(settings: Settings, topic: str) -> dict[int, int]:
+    """Partition -> its first offset that is still kept. Raises as `end_offsets`."""
+    async with _reader(settings) as consumer:
+        partitions = await _partitions(consumer, topic)
+        begins = await consumer.beginning_offsets(partitions)
+    return {partition.partition: offset for partition, offset in begins.items()}
+
+
+async def committed_offsets(settings: Settings, topic: str) -> dict[int, int]:
+    """Partition -> the next offset that our group will read, where it has committed. Raises as `end_offsets`.
+
+    Asked by a consumer that does not join the group: the admin client's call is not known to every broker.
+    """
+    async with _reader(settings, group_id=settings.group) as consumer:
+        partitions = await _partitions(consumer, topic)
+        consumer.assign(partitions)
+        found = {partition.partition: await consumer.committed(partition) for partition in partitions}
+    return {partition: offset for partition, offset in found.items() if offset is not None}
+
+
+async def read_range(
+    settings: Settings, topic: str, partition: int, start: int, stop: int
+) -> AsyncIterator[Record]:
+    """The records of a partition with start <= offset < stop, in order; those that are still kept.
+
+    Raises Outage where the broker does not deliver up to `stop` or the end of the log.
+    """
+    async with _reader(settings) as consumer:
+        place = TopicPartition(topic, partition)
+        consumer.assign([place])
+        first = max(start, (await consumer.beginning_offsets([place]))[place])
+        stop = min(stop, (await consumer.end_offsets([place]))[place])
+        if first >= stop:
+            return
+        consumer.seek(place, first)
+        while await consumer.position(place) < stop:
+            batch = await consumer.getmany(timeout_ms=_READ_MS)
+            if not batch:
+                raise Outage(PART, f"{topic} partition {partition} delivers nothing below offset {stop}")
+            for item in batch[place]:
+                if item.offset < stop:
+                    yield Record(partition, item.offset, item.key, item.value, item.timestamp)
+
+
+async def publish(settings: Settings, topic: str, records: Iterable[tuple[bytes | None, bytes]]) -> int:
+    """Send (key, value) pairs, wait until the broker has them all, and say how many. Raises Outage."""
+    count = 0
+    async with started(producer(settings)) as sender:
+        pending: set[asyncio.Future[Any]] = set()
+        for key, value in records:
+            pending.add(await sender.send(topic, key=key, value=value))
+            count += 1
+            if len(pending) >= 1000:
+                done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
+                for sent in done:
+                    sent.result()
+        await asyncio.gather(*pending)
+    return count
+
+
+def producer(settings: Settings) -> AIOKafkaProducer:
+    """A producer, not started, that answers once all in-sync replicas have the record.
+
+    Not idempotent: repeats carry the same verdict_id, and not every broker offers it.
+    """
+    return AIOKafkaProducer(
+        **client_options(settings),
+        acks="all",
+        linger_ms=5,
+        request_timeout_ms=_REQUEST_MS,
+        max_request_size=2**23,
+    )
+
+
+@asynccontextmanager
+async def _admin(settings: Settings) -> AsyncIterator[AIOKafkaAdminClient]:
+    admin = AIOKafkaAdminClient(**client_options(settings), request_timeout_ms=_REQUEST_MS)
+    try:
+        with kafka_outage():
+            await admin.start()
+            yield admin
+    finally:
+        await admin.close()
+
+
+@asynccontextmanager
+async def _reader(settings: Settings, group_id: str | None = None) -> AsyncIterator[AIOKafkaConsumer]:
+    consumer = AIOKafkaConsumer(
+        **client_options(settings),
+        group_id=group_id,
+        enable_auto_commit=False,
+        auto_offset_reset="earliest",
+        request_timeout_ms=_REQUEST_MS,
+    )
+    async with started(consumer):
+        yield consumer
+
+
+async def _partitions(consumer: AIOKafkaConsumer, topic: str) -> list[TopicPartition]:
+    await consumer.topics()  # fetches the metadata that the next line looks into
+    numbers = consumer.partitions_for_topic(topic)
+    if not numbers:
+        raise ConfigError(f"topic {topic} does not exist; a worker creates it, or PIXASSAY_TOPIC_* is wrong")
+    return [TopicPartition(topic, number) for number in sorted(numbers)]
