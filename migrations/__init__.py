@@ -1,0 +1,1 @@
+"""The database schema, one numbered step a file. Run by `pixassay db upgrade`."""

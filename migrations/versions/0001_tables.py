@@ -1,0 +1,15 @@
+"""Tables. The SQL stands in the file of the same name."""
+
+from pathlib import Path
+from typing import Any
+
+from alembic import op
+
+revision = "0001"
+down_revision = None
+
+
+def upgrade() -> None:
+    # Through the driver itself: one script, in which a colon or a per cent sign is only that.
+    driver: Any = op.get_bind().connection.driver_connection
+    driver.execute(Path(__file__).with_suffix(".sql").read_text("utf-8"))

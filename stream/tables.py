@@ -1,0 +1,134 @@
+"""The tables as they stand after the newest migration: what the queries of this package are built on.
+
+`migrations/` makes them; a test fails where the two differ. Every column says in one sentence what it
+holds, and that sentence is its COMMENT in the database.
+"""
+
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql as pg
+from sqlalchemy.types import TypeEngine
+
+metadata = sa.MetaData()
+
+# Detectors with a column of their own; any other one goes into `extra`.
+LOGIT_COLUMNS = ("pin_clip", "dgs_net", "masm")
+MOMENT = sa.DateTime(timezone=True)
+
+
+def _column(
+    name: str, kind: TypeEngine[Any] | type[TypeEngine[Any]], comment: str, *more: Any, **options: Any
+) -> sa.Column[Any]:
+    return sa.Column(name, kind, *more, comment=comment, nullable=options.pop("nullable", False), **options)
+
+
+FLAGGED_ROW = sa.text("verdict IN ('suspicious', 'synthetic')")
+
+verdicts = sa.Table(
+    "verdicts",
+    metadata,
+    _column("tenant", sa.Text, "Customer or site that the upload belongs to."),
+    _column("upload_id", sa.Text, "Id of the upload, unique within its tenant."),
+    _column("bundle", sa.Text, "Id of the detectors' bundle that scored it (bundles.id)."),
+    _column("uploaded_at", MOMENT, "When the picture was uploaded; the partition key."),
+    _column("verdict_id", sa.Uuid, "UUIDv5 of tenant, upload_id and bundle: the same on every replay."),
+    _column("uploader_id", sa.Text, "Who uploaded it, where the event says so.", nullable=True),
+    _column("uri", sa.Text, "Where the picture was read from."),
+    _column("sha256", sa.Text, "SHA-256 of the file, hex; null where it could not be read.", nullable=True),
+    _column("format", sa.Text, "File format as decoded; null where it could not be.", nullable=True),
+    _column("width", sa.Integer, "Pixels, after EXIF orientation.", nullable=True),
+    _column("height", sa.Integer, "Pixels, after EXIF orientation.", nullable=True),
+    _column("frames", sa.Integer, "Frames in the file, not how many were sampled.", nullable=True),
+    _column("verdict", sa.Text, "authentic, suspicious, synthetic, not_applicable or unable_to_evaluate."),
+    _column("score", sa.Double, "Fused probability of synthetic, 0 to 1; null if not judged.", nullable=True),
+    _column("pin_clip", sa.REAL, "Raw logit of PiN-CLIP; null if it did not run.", nullable=True),
+    _column("dgs_net", sa.REAL, "Raw logit of DGS-Net; null if it did not run.", nullable=True),
+    _column("masm", sa.REAL, "Raw logit of MASM; null if it did not run.", nullable=True),
+    _column("extra", pg.JSONB, "Raw logits of further detectors, by name.", nullable=True),
+    _column("reasons", pg.ARRAY(sa.Text), "Reason codes, see docs/reasons.md."),
+    _column("policy", sa.Text, "Id of the policy whose thresholds decided (policies.id)."),
+    _column("views_version", sa.Integer, "Version of the code that cut the views the detectors saw."),
+    _column("decided_at", MOMENT, "When the verdict was reached."),
+    _column("latency_ms", sa.Integer, "From receiving the event to the verdict, milliseconds."),
+    _column("topic", sa.Text, "Kafka topic of the event."),
+    _column("partition", sa.Integer, "Kafka partition of the event."),
+    _column("offset", sa.BigInteger, "Kafka offset of the event."),
+    sa.PrimaryKeyConstraint("tenant", "upload_id", "bundle", "uploaded_at"),
+    sa.CheckConstraint(
+        "verdict IN ('authentic', 'suspicious', 'synthetic', 'not_applicable', 'unable_to_evaluate')",
+        name="verdicts_verdict_known",
+    ),
+    sa.CheckConstraint("score BETWEEN 0 AND 1", name="verdicts_score_is_probability"),
+    sa.Index("verdicts_verdict_id", "verdict_id"),
+    sa.Index("verdicts_decided", "decided_at", "verdict"),
+    sa.Index("verdicts_flagged_by_score", sa.text("score DESC"), postgresql_where=FLAGGED_ROW),
+    sa.Index(
+        "verdicts_flagged_by_uploader",
+        "uploaded_at",
+        "tenant",
+        "uploader_id",
+        postgresql_where=FLAGGED_ROW,
+    ),
+    comment="One judged upload a row; partitioned by month of uploaded_at.",
+    postgresql_partition_by="RANGE (uploaded_at)",
+)
+
+bundles = sa.Table(
+    "bundles",
+    metadata,
+    _column("id", sa.Text, "First 16 hex digits of the SHA-256 of the bundle's manifest.", primary_key=True),
+    _column("name", sa.Text, "Name that the bundle was published under."),
+    _column("manifest", pg.JSONB, "The manifest as published: detectors, calibration, metrics, licences."),
+    _column("registered_at", MOMENT, "When a worker first used it here.", server_default=sa.func.now()),
+    comment="Every bundle of detectors that ever judged an upload here.",
+)
+
+policies = sa.Table(
+    "policies",
+    metadata,
+    _column("id", sa.Text, "Name and first 12 hex digits of the SHA-256 of the content.", primary_key=True),
+    _column("document", pg.JSONB, "Thresholds, their basis, and overrides by tenant."),
+    _column("registered_at", MOMENT, "When a worker first used it here.", server_default=sa.func.now()),
+    comment="Every set of thresholds that ever decided a verdict here.",
+)
+
+reviews = sa.Table(
+    "reviews",
+    metadata,
+    _column("verdict_id", sa.Uuid, "The verdict that was looked at (verdicts.verdict_id)."),
+    _column("reviewer", sa.Text, "Who decided."),
+    _column("decided_at", MOMENT, "When the reviewer decided."),
+    _column("tenant", sa.Text, "Customer or site that the upload belongs to."),
+    _column("upload_id", sa.Text, "Id of the upload, unique within its tenant."),
+    _column("decision", sa.Text, "synthetic, authentic or unsure."),
+    _column("note", sa.Text, "What the reviewer wrote beside it.", nullable=True),
+    _column("stored_at", MOMENT, "When the decision arrived here.", server_default=sa.func.now()),
+    sa.PrimaryKeyConstraint("verdict_id", "reviewer", "decided_at"),
+    sa.CheckConstraint("decision IN ('synthetic', 'authentic', 'unsure')", name="reviews_decision_known"),
+    sa.Index("reviews_upload", "tenant", "upload_id"),
+    comment="What reviewers decided; a reviewer may decide again, the newest decision holds.",
+)
+
+dead_letters = sa.Table(
+    "dead_letters",
+    metadata,
+    _column("id", sa.BigInteger, "Running number.", sa.Identity(always=True), primary_key=True),
+    _column("topic", sa.Text, "Kafka topic of the record."),
+    _column("partition", sa.Integer, "Kafka partition of the record."),
+    _column("offset", sa.BigInteger, "Kafka offset of the record."),
+    _column("item", sa.Text, "Part of the record: its upload id, or #index where that could not be read."),
+    _column("tenant", sa.Text, "Tenant, where the record could be read that far.", nullable=True),
+    _column("upload_id", sa.Text, "Upload id, where the record could be read that far.", nullable=True),
+    _column("uri", sa.Text, "Where the picture is, if the record could be read that far.", nullable=True),
+    _column("reason", sa.Text, "Reason code, see docs/reasons.md."),
+    _column("detail", sa.Text, "What went wrong, in words."),
+    _column("raw", sa.LargeBinary, "The record's value as it came."),
+    _column("attempts", sa.Integer, "How often it was tried."),
+    _column("died_at", MOMENT, "When it was given up.", server_default=sa.func.now()),
+    _column("replayed_at", MOMENT, "When it was last sent in again; null if never.", nullable=True),
+    sa.UniqueConstraint("topic", "partition", "offset", "item", name="dead_letters_origin"),
+    sa.Index("dead_letters_upload", "tenant", "upload_id"),
+    sa.Index("dead_letters_died", "died_at"),
+    comment="Uploads that got no verdict, one a row, and why.",
+)
