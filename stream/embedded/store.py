@@ -136,9 +136,13 @@ class SeaweedFS(Server):
         command += [f"-{flag}={port}" for flag, port in zip(_PORTS, self.ports, strict=True)]
         command += [f"-{part}.localSocket={folder / f'{part}.sock'}" for part in ("filer", "s3")]
         command += ["-webdav=false", "-admin.ui=false", "-s3.port.iceberg=0", "-s3.port.lance=0"]
-        command += ["-master.telemetry=false", f"-s3.config={config}"]  # it would call home otherwise
+        command += [
+            "-master.telemetry=false",
+            "-master.resumeState=false",
+            f"-s3.config={config}",
+        ]  # it would call home otherwise
         self._resources.callback(self._remove_sockets)
-        # Killed rather than asked: its own farewell takes over 10 s and slows the next start by 5 s.
+        # Killed rather than asked: its own farewell takes over 10 s.
         return Child(self.name, command, folder, stop_signal=signal.SIGKILL)
 
     def answers(self) -> bool:
