@@ -79,6 +79,11 @@ class OffsetTracker:
         known = (self._partitions.get(partition) for partition in partitions)
         return sum(len(progress.flying) for progress in known if progress)
 
+    def watermark(self, partition: Partition) -> int | None:
+        """The offset below which everything has its outcome; None where nothing was delivered yet."""
+        progress = self._partitions.get(partition)
+        return progress.watermark if progress else None
+
     def span(self, partition: Partition) -> int:
         """Offsets between the watermark and the last delivered one: what a crash now would repeat."""
         progress = self._partitions.get(partition)

@@ -1,0 +1,289 @@
+"""The way of one upload: parse, fetch, decode and views, detect, decide, store, flag. Only here is it known.
+
+Each upload is a task that reads from top to bottom; steps overlap because many are under way. A
+place in a step is a seat (stream/bounds.py), so what waits between two steps is bounded, and so
+are the bytes held. Nothing leaves here as an exception: an upload ends with a verdict or a dead
+letter, both durable, and only then is its `done` called.
+"""
+
+import asyncio
+import functools
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stream.bounds import Batcher, ByteBudget, Reservation, Seat
+from stream.errors import BadRecord, CannotEvaluate, Outage, Undeliverable
+from stream.events import Upload, verdict_id
+from stream.reasons import Reason
+from stream.retry import pauses, persist
+from stream.settings import Settings
+from stream.telemetry import Telemetry
+from stream.types import FLAGGED, DeadLetter, Fetched, Job, Judgement, Origin, Outcome, PictureFacts, Views
+
+log = logging.getLogger("pixassay")
+T = TypeVar("T")
+R = TypeVar("R")
+
+ATTEMPTS = 3  # of one upload that meets an unexpected exception, before it becomes a dead letter
+STORE_BATCH = 256  # rows in one insert: beyond this it gets no faster
+_DATABASE_THREADS = 2  # verdicts and dead letters may be written at the same time
+
+
+@dataclass(frozen=True, slots=True)
+class Steps:
+    """The steps as plain functions, so that the order can be tested without the parts behind them.
+
+    fetch, write and bury block; the others must not. Each raises only from stream/errors.py.
+    """
+
+    fetch: Callable[[Upload], Fetched]
+    decode: Callable[[bytes], Future[Views]]
+    score: Callable[[Mapping[str, NDArray[np.uint8]]], Awaitable[NDArray[np.float32]]]
+    judge: Callable[[NDArray[np.float32], str], Judgement]
+    unable: Callable[[CannotEvaluate], Judgement]
+    write: Callable[[list[Outcome]], list[Outcome]]
+    bury: Callable[[list[DeadLetter]], None]
+    review: Callable[[Outcome], Awaitable[None]]
+    dead: Callable[[DeadLetter], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One upload (or what should have been one) of one Kafka record."""
+
+    content: Upload | BadRecord
+    origin: Origin
+    raw: bytes
+    index: int  # of the upload within its record
+    received_at: datetime
+
+
+@dataclass(slots=True)
+class _Way:
+    """What one upload holds and has learned so far."""
+
+    job: Job
+    seat: Seat
+    bytes: Reservation
+    fetched: Fetched | None = None
+    facts: PictureFacts | None = None
+
+
+@dataclass(slots=True)
+class _Rooms:
+    """Seats a step: those at work in it and those that wait for it."""
+
+    fetching: asyncio.Semaphore
+    decoding: asyncio.Semaphore
+    detecting: asyncio.Semaphore
+    storing: asyncio.Semaphore
+
+
+@dataclass(slots=True)
+class _Threads:
+    fetch: ThreadPoolExecutor
+    database: ThreadPoolExecutor = field(
+        default_factory=lambda: ThreadPoolExecutor(_DATABASE_THREADS, "database")
+    )
+
+
+class Pipeline:
+    """Carries uploads from record to outcome. Made and used on one event loop."""
+
+    def __init__(
+        self, steps: Steps, bundle_id: str, decoders: int, settings: Settings, telemetry: Telemetry
+    ) -> None:
+        wait = settings.queue_size
+        self._steps, self._bundle, self._telemetry = steps, bundle_id, telemetry
+        self._places = settings.fetchers + wait
+        self._rooms = _Rooms(
+            fetching=asyncio.Semaphore(self._places),
+            decoding=asyncio.Semaphore(decoders + wait),
+            detecting=asyncio.Semaphore(settings.max_batch + wait),
+            storing=asyncio.Semaphore(STORE_BATCH + wait),
+        )
+        self._budget = ByteBudget(settings.max_held_mb * 2**20)
+        self._largest = settings.max_bytes
+        self._threads = _Threads(ThreadPoolExecutor(settings.fetchers, "fetch"))
+        self._rows = Batcher(self._write, STORE_BATCH)
+        self._letters = Batcher(self._bury, STORE_BATCH)
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._entering = 0  # submitted and not yet past fetching
+        self.room_made = asyncio.Event()  # set whenever an upload has left the first step
+
+    def room(self) -> int:
+        """How many more uploads can be submitted before they would pile up; negative: that many wait."""
+        return self._places - self._entering
+
+    def submit(self, part: Part, done: Callable[[], None]) -> None:
+        """Start on one upload; `done` is called when its outcome is durable, and never otherwise."""
+        self._entering += 1
+        self._telemetry.in_flight += 1
+        task = asyncio.create_task(self._carry(part, done))
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    async def close(self) -> None:
+        """Give up what is under way (it was not marked done, so it will be delivered again)."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._threads.fetch.shutdown(wait=False, cancel_futures=True)
+        self._threads.database.shutdown(wait=False, cancel_futures=True)
+
+    async def _carry(self, part: Part, done: Callable[[], None]) -> None:
+        entered = _Once(self._entered)
+        try:
+            letter = await self._evaluate_or_letter(part, entered)
+            if letter is not None:
+                await self.end_dead(letter)
+            done()
+        finally:
+            entered()
+            self._telemetry.in_flight -= 1
+
+    async def _evaluate_or_letter(self, part: Part, entered: "_Once") -> DeadLetter | None:
+        """None where the upload has its verdict; else the dead letter that is still to be stored."""
+        if isinstance(part.content, BadRecord):
+            return _letter(part, part.content.reason, part.content.detail)
+        job = Job(part.content, part.origin, part.received_at)
+        trouble: BaseException | None = None
+        for attempt, pause in zip(range(1, ATTEMPTS + 1), pauses(), strict=False):
+            try:
+                await self._evaluate(job, entered)
+            except Undeliverable as error:
+                return _letter(part, error.reason, error.detail, attempt)
+            except asyncio.CancelledError as error:
+                if _being_cancelled():
+                    raise
+                trouble = error  # a step's own future was cancelled, not this upload
+            except Exception as error:
+                trouble = error
+                log.warning("upload %s, attempt %d: %r", job.upload.upload_id, attempt, error, exc_info=error)
+            else:
+                return None
+            await asyncio.sleep(pause)
+        return _letter(part, Reason.INTERNAL_ERROR, repr(trouble), ATTEMPTS)
+
+    async def _evaluate(self, job: Job, entered: "_Once") -> None:
+        way = _Way(job, Seat(), Reservation(self._budget, 0))
+        try:
+            try:
+                judgement = await self._judge(way, entered)
+            except CannotEvaluate as error:
+                judgement = self._steps.unable(error)
+            way.bytes.resize(0)
+            await way.seat.move(self._rooms.storing)
+            entered()
+            await self._store_and_flag(self._outcome(way, judgement))
+        finally:
+            way.seat.leave()
+            way.bytes.resize(0)
+
+    async def _judge(self, way: _Way, entered: "_Once") -> Judgement:
+        """From the URI to the judgement. Raises as the steps do, but for outages, which it waits out."""
+        await way.seat.move(self._rooms.fetching)
+        way.bytes = await self._budget.reserve(self._largest)
+        way.fetched = await persist(functools.partial(self._fetch, way.job.upload), self._telemetry)
+        way.bytes.resize(len(way.fetched.data))
+        await way.seat.move(self._rooms.decoding)
+        entered()
+        views = await asyncio.wrap_future(self._steps.decode(way.fetched.data))
+        way.facts = views.facts
+        way.fetched = Fetched(b"", way.fetched.sha256)  # the views are all that is needed from here on
+        way.bytes.resize(sum(array.nbytes for array in views.arrays.values()))
+        await way.seat.move(self._rooms.detecting)
+        logits = await self._steps.score(views.arrays)
+        return self._steps.judge(logits, way.job.upload.tenant)
+
+    async def _fetch(self, upload: Upload) -> Fetched:
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._threads.fetch, self._steps.fetch, upload)
+
+    async def _store_and_flag(self, outcome: Outcome) -> None:
+        """What the store returns counts: on a replay that is the row which is there already."""
+        stored = await self._rows.put(outcome)
+        if stored.judgement.verdict in FLAGGED:
+            await persist(functools.partial(self._steps.review, stored), self._telemetry)
+            self._telemetry.flagged += 1
+        self._telemetry.verdicts[stored.judgement.verdict] += 1
+
+    async def end_dead(self, letter: DeadLetter) -> None:
+        """Bury it and announce it. A fault in doing so is waited out like an outage: the record stays."""
+        await persist(functools.partial(_as_outage, "database", self._letters.put, letter), self._telemetry)
+        await persist(functools.partial(_as_outage, "kafka", self._steps.dead, letter), self._telemetry)
+        self._telemetry.dead[str(letter.reason)] += 1
+
+    async def _write(self, outcomes: list[Outcome]) -> list[Outcome]:
+        return await self._in_database(self._steps.write, outcomes)
+
+    async def _bury(self, letters: list[DeadLetter]) -> list[None]:
+        await self._in_database(self._steps.bury, letters)
+        return [None] * len(letters)
+
+    async def _in_database(self, call: Callable[[T], R], items: T) -> R:
+        loop = asyncio.get_running_loop()
+        run = functools.partial(loop.run_in_executor, self._threads.database, call, items)
+        return await persist(run, self._telemetry)
+
+    def _ended(self, task: "asyncio.Task[None]") -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.critical("a defect left a record without outcome; it is delivered again", exc_info=error)
+
+    def _entered(self) -> None:
+        self._entering -= 1
+        self.room_made.set()
+
+    def _outcome(self, way: _Way, judgement: Judgement) -> Outcome:
+        decided_at, upload = datetime.now(UTC), way.job.upload
+        return Outcome(
+            job=way.job,
+            judgement=judgement,
+            bundle=self._bundle,
+            verdict_id=verdict_id(upload.tenant, upload.upload_id, self._bundle),
+            decided_at=decided_at,
+            latency_ms=round((decided_at - way.job.received_at).total_seconds() * 1000),
+            sha256=way.fetched.sha256 if way.fetched else None,
+            facts=way.facts,
+        )
+
+
+class _Once:
+    """A callback that fires at its first call only."""
+
+    def __init__(self, callback: Callable[[], None]) -> None:
+        self._callback: Callable[[], None] | None = callback
+
+    def __call__(self) -> None:
+        callback, self._callback = self._callback, None
+        if callback:
+            callback()
+
+
+def _being_cancelled() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
+async def _as_outage(part: str, call: Callable[[T], Awaitable[object]], item: T) -> None:
+    """Call; any exception becomes an Outage of `part`. For the last resort, which must not fail for good."""
+    try:
+        await call(item)
+    except Outage:
+        raise
+    except Exception as error:
+        raise Outage(part, f"it refuses a dead letter: {error!r}") from error
+
+
+def _letter(part: Part, reason: Reason, detail: str, attempts: int = 1) -> DeadLetter:
+    upload = part.content if isinstance(part.content, Upload) else None
+    clean = detail.replace("\x00", "\\x00")[:2000]  # Postgres text holds no NUL
+    return DeadLetter(part.origin, reason, clean, part.raw, attempts, upload, part.index)
