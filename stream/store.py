@@ -1,1 +1,205 @@
-"""store step."""
+"""Store step: verdicts, dead letters and reviewers' labels into Postgres, each exactly once.
+
+Replays are expected: after a crash the same uploads come again. What was stored first stays, and the
+caller is told what stands in the row, so that what is published afterwards always agrees with it.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+from uuid import UUID
+
+import numpy as np
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import ARRAY, insert
+
+from models.bundle import Bundle
+from stream import tables
+from stream.database import connect, require_head, transaction
+from stream.errors import Undeliverable
+from stream.events import Label
+from stream.policy import Policy
+from stream.reasons import Reason
+from stream.tables import LOGIT_COLUMNS, verdicts
+from stream.types import DeadLetter, Job, Judgement, Outcome, PictureFacts
+
+Row = Mapping[str, Any]
+
+
+class Store:
+    """The database. Blocking; one thread at a time. Every method raises Outage while Postgres is away
+    and works again once it is back, and ConfigError where the schema or a right is missing."""
+
+    def __init__(self, database_url: str) -> None:
+        self._engine = connect(database_url)
+        self._views_version: int | None = None
+
+    def open(self, bundle: Bundle, policy: Policy) -> None:
+        """Check the schema and register what will judge: to be called before `write`."""
+        manifest = bundle.manifest.model_dump(mode="json", by_alias=True)
+        with transaction(self._engine) as connection:
+            require_head(connection)
+            named = {"id": bundle.id, "name": bundle.manifest.name, "manifest": manifest}
+            connection.execute(insert(tables.bundles).values(named).on_conflict_do_nothing())
+            written = {"id": policy.id, "document": dict(policy.document)}
+            connection.execute(insert(tables.policies).values(written).on_conflict_do_nothing())
+        self._views_version = bundle.manifest.views_version
+
+    def write(self, outcomes: Sequence[Outcome]) -> list[Outcome | Undeliverable]:
+        """Store verdicts in one transaction; what stands in the database now, in the same order.
+
+        An upload that was judged by this bundle before keeps its first verdict, and that is returned.
+        Where Postgres refuses what a row holds, the others are stored all the same, and an
+        Undeliverable (internal_error) stands in its place.
+        """
+        if not outcomes:
+            return []
+        try:
+            return list(self._write_together(outcomes))
+        except Undeliverable as refused:
+            if len(outcomes) == 1:
+                return [refused]
+        half = len(outcomes) // 2
+        return [*self.write(outcomes[:half]), *self.write(outcomes[half:])]
+
+    def bury(self, letters: Sequence[DeadLetter]) -> None:
+        """Store dead letters. One that died at the same place before is stored already."""
+        rows = [_letter_row(letter) for letter in letters]
+        self._insert_new(tables.dead_letters, rows)
+
+    def label(self, labels: Sequence[Label]) -> None:
+        """Store reviewers' decisions. A decision that came before is stored already."""
+        rows = [{**label.model_dump(exclude={"schema_"}), "note": _clean(label.note)} for label in labels]
+        self._insert_new(tables.reviews, rows)
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._engine.dispose()
+
+    def _insert_new(self, table: sa.Table, rows: list[dict[str, Any]]) -> None:
+        if rows:
+            with transaction(self._engine) as connection:
+                connection.execute(insert(table).on_conflict_do_nothing(), rows)
+
+    def _write_together(self, outcomes: Sequence[Outcome]) -> Iterable[Outcome]:
+        if self._views_version is None:
+            raise RuntimeError("Store.write before Store.open")
+        ours = {outcome.verdict_id: outcome for outcome in reversed(outcomes)}  # the first of equals stays
+        with transaction(self._engine) as connection:
+            stored = _stored(connection, list(ours))
+            # In the order of their ids: two workers with the same rows then wait, but never deadlock.
+            fresh = [_row(ours[key], self._views_version) for key in sorted(ours.keys() - stored.keys())]
+            if fresh:
+                inserted = _insert_verdicts(connection, fresh)
+                overtaken = [row["verdict_id"] for row in fresh if row["verdict_id"] not in inserted]
+                stored |= _stored(connection, overtaken)
+        return [_settled(outcome, ours[outcome.verdict_id], stored) for outcome in outcomes]
+
+
+def _stored(connection: sa.Connection, ids: Sequence[str]) -> dict[str, Row]:
+    """The rows that there are under these verdict_ids, by verdict_id."""
+    if not ids:
+        return {}
+    wanted = sa.bindparam("ids", [UUID(one) for one in ids], ARRAY(sa.Uuid))
+    query = sa.select(verdicts).where(verdicts.c.verdict_id == sa.any_(wanted))
+    # Oldest last, so that it wins where an event came again with another uploaded_at.
+    found = connection.execute(query.order_by(verdicts.c.decided_at.desc())).mappings()
+    return {str(row["verdict_id"]): dict(row) for row in found}
+
+
+def _insert_verdicts(connection: sa.Connection, rows: list[dict[str, Any]]) -> set[str]:
+    """Insert what is new; the verdict_ids of the rows that are now ours."""
+    statement = insert(verdicts).on_conflict_do_nothing().returning(verdicts.c.verdict_id)
+    return {str(key) for key in connection.execute(statement, rows).scalars()}
+
+
+def _row(outcome: Outcome, views_version: int) -> dict[str, Any]:
+    upload, judgement, facts = outcome.job.upload, outcome.judgement, outcome.facts
+    extra = {name: value for name, value in judgement.logits.items() if name not in LOGIT_COLUMNS}
+    return {
+        "tenant": upload.tenant,
+        "upload_id": upload.upload_id,
+        "bundle": outcome.bundle,
+        "uploaded_at": upload.uploaded_at,
+        "verdict_id": outcome.verdict_id,
+        "uploader_id": upload.uploader_id,
+        "uri": upload.uri,
+        "sha256": outcome.sha256,
+        "format": facts.format if facts else None,
+        "width": facts.width if facts else None,
+        "height": facts.height if facts else None,
+        "frames": facts.frames if facts else None,
+        "verdict": judgement.verdict,
+        "score": judgement.score,
+        **{name: judgement.logits.get(name) for name in LOGIT_COLUMNS},
+        "extra": extra or None,
+        "reasons": [str(reason) for reason in judgement.reasons],
+        "policy": judgement.policy,
+        "views_version": views_version,
+        "decided_at": outcome.decided_at,
+        "latency_ms": outcome.latency_ms,
+        "topic": outcome.job.origin.topic,
+        "partition": outcome.job.origin.partition,
+        "offset": outcome.job.origin.offset,
+    }
+
+
+def _settled(outcome: Outcome, written: Outcome, stored: Mapping[str, Row]) -> Outcome:
+    """The outcome as it stands in the database, at the place in Kafka where this one came from."""
+    row = stored.get(outcome.verdict_id)
+    if row is None:  # `written` went in; it is another one where a batch holds an upload twice
+        return replace(written, job=replace(written.job, origin=outcome.job.origin))
+    return replace(
+        outcome,
+        job=_job_of(row, outcome.job),
+        judgement=_judgement_of(row, outcome.judgement),
+        decided_at=row["decided_at"],
+        latency_ms=row["latency_ms"],
+        sha256=row["sha256"],
+        facts=_facts_of(row),
+    )
+
+
+def _job_of(row: Row, job: Job) -> Job:
+    fields = {name: row[name] for name in ("uri", "uploaded_at", "uploader_id")}
+    return replace(job, upload=job.upload.model_copy(update=fields))
+
+
+def _judgement_of(row: Row, ours: Judgement) -> Judgement:
+    extra = row["extra"] or {}
+    logits = {name: _logit(row[name]) if name in LOGIT_COLUMNS else extra.get(name) for name in ours.logits}
+    reasons = tuple(Reason(reason) for reason in row["reasons"])
+    return Judgement(row["verdict"], row["score"], logits, reasons, row["policy"])
+
+
+def _logit(value: float | None) -> float | None:
+    # `real` arrives as its shortest decimal; the float32 behind it is what was written.
+    return None if value is None else float(np.float32(value))
+
+
+def _facts_of(row: Row) -> PictureFacts | None:
+    if row["format"] is None:
+        return None
+    return PictureFacts(row["format"], row["width"], row["height"], row["frames"])
+
+
+def _letter_row(letter: DeadLetter) -> dict[str, Any]:
+    upload, origin = letter.upload, letter.origin
+    return {
+        "topic": origin.topic,
+        "partition": origin.partition,
+        "offset": origin.offset,
+        "item": upload.upload_id if upload else f"#{letter.index}",
+        "tenant": upload.tenant if upload else None,
+        "upload_id": upload.upload_id if upload else None,
+        "uri": upload.uri if upload else None,
+        "reason": str(letter.reason),
+        "detail": _clean(letter.detail),
+        "raw": letter.raw,
+        "attempts": letter.attempts,
+    }
+
+
+def _clean(text: str | None) -> str | None:
+    """Text as Postgres takes it: without NUL characters and lone surrogates, which a file may well hold."""
+    return text and text.encode(errors="replace").decode().replace("\0", "\N{REPLACEMENT CHARACTER}")

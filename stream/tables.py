@@ -45,7 +45,7 @@ verdicts = sa.Table(
     _column("pin_clip", sa.REAL, "Raw logit of PiN-CLIP; null if it did not run.", nullable=True),
     _column("dgs_net", sa.REAL, "Raw logit of DGS-Net; null if it did not run.", nullable=True),
     _column("masm", sa.REAL, "Raw logit of MASM; null if it did not run.", nullable=True),
-    _column("extra", pg.JSONB, "Raw logits of further detectors, by name.", nullable=True),
+    _column("extra", pg.JSONB(none_as_null=True), "Raw logits of further detectors, by name.", nullable=True),
     _column("reasons", pg.ARRAY(sa.Text), "Reason codes, see docs/reasons.md."),
     _column("policy", sa.Text, "Id of the policy whose thresholds decided (policies.id)."),
     _column("views_version", sa.Integer, "Version of the code that cut the views the detectors saw."),
