@@ -8,31 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.spec import DetectorSpec, Manifest, PolicySpec, ViewSpec
 from stream.decide import Judge, calibrate, fuse
 from stream.errors import CannotEvaluate, NotApplicable, Undeliverable
-from stream.policy import Policy, Thresholds, policy_of_bundle
+from stream.policy import Policy, Thresholds
 from stream.reasons import Reason
+from tests.outcomes import MANIFEST, POLICY
 
-MANIFEST = Manifest(
-    name="by-hand",
-    tower="tiny",
-    views_version=1,
-    views=(ViewSpec(name="global", kind="global", size=224),),
-    detectors=(
-        DetectorSpec(name="pin_clip", view="global", slope=2.0, intercept=-1.0, weight=0.5),
-        DetectorSpec(name="dgs_net", view="global", slope=1.0, intercept=0.0, weight=0.25),
-        DetectorSpec(name="masm", view="global", slope=0.5, intercept=0.5, weight=0.0),
-    ),
-    fusion_bias=-0.5,
-    policy=PolicySpec(id="by-hand", suspicious=0.5, synthetic=0.75, basis="arithmetic"),
-    golden_tolerance={"f32": 1e-3},
-    training={},
-    metrics={},
-    licences={},
-    files={},
-)
-POLICY = policy_of_bundle(MANIFEST)
 JUDGE = Judge(MANIFEST, POLICY)
 
 

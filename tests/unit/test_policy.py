@@ -7,7 +7,7 @@ import pytest
 
 from stream.errors import ConfigError
 from stream.policy import load_policy, policy_of_bundle
-from tests.unit.test_decide import MANIFEST
+from tests.outcomes import MANIFEST
 
 WRITTEN = {"name": "eu", "suspicious": 0.6, "synthetic": 0.9, "basis": "1 % of our own photographs"}
 
