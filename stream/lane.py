@@ -39,13 +39,16 @@ MOST_RECORDS = 500  # taken from the client at a time
 class Lane:
     """Feeds the pipeline from Kafka. `run` returns after `stop`, and raises nothing of Kafka's."""
 
-    def __init__(self, settings: Settings, pipeline: Pipeline, telemetry: Telemetry) -> None:
+    def __init__(
+        self, settings: Settings, pipeline: Pipeline, telemetry: Telemetry, joined: asyncio.Event
+    ) -> None:
+        """`joined` is set when the group has given us our partitions, possibly none."""
         self._settings, self._pipeline, self._telemetry = settings, pipeline, telemetry
         self._tracker = OffsetTracker()
         self._leaving: set[Partition] = set()  # being revoked: no new work from these
         self._stopping = asyncio.Event()
         self._finished = asyncio.Event()  # set whenever an upload has its outcome
-        self._ready = asyncio.Event()
+        self._joined = joined
         self._retry = pauses()
 
     async def run(self) -> None:
@@ -63,10 +66,6 @@ class Lane:
     def stop(self) -> None:
         """Take no further records; `run` returns once what is in flight has drained and is committed."""
         self._stopping.set()
-
-    async def joined(self) -> None:
-        """Wait until the group has given us our partitions (possibly none) for the first time."""
-        await self._ready.wait()
 
     @asynccontextmanager
     async def _consumer(self) -> AsyncIterator[AIOKafkaConsumer]:
@@ -208,7 +207,7 @@ class Lane:
         self._leaving.clear()
         self._tracker.assign(partitions)
         self._retry = pauses()
-        self._ready.set()
+        self._joined.set()
 
     async def release(self, consumer: AIOKafkaConsumer, partitions: set[Partition]) -> None:
         """Before partitions go: let their uploads finish, for rebalance_drain_s at most, and commit."""

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream.bounds import Batcher, ByteBudget, Reservation, Seat
-from stream.errors import BadRecord, CannotEvaluate, Outage, Undeliverable
+from stream.errors import BadRecord, CannotEvaluate, ConfigError, Outage, Undeliverable
 from stream.events import Upload, verdict_id
 from stream.reasons import Reason
 from stream.retry import pauses, persist
@@ -33,7 +33,6 @@ R = TypeVar("R")
 
 ATTEMPTS = 3  # of one upload that meets an unexpected exception, before it becomes a dead letter
 STORE_BATCH = 256  # rows in one insert: beyond this it gets no faster
-_DATABASE_THREADS = 2  # verdicts and dead letters may be written at the same time
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +47,7 @@ class Steps:
     score: Callable[[Mapping[str, NDArray[np.uint8]]], Awaitable[NDArray[np.float32]]]
     judge: Callable[[NDArray[np.float32], str], Judgement]
     unable: Callable[[CannotEvaluate], Judgement]
-    write: Callable[[list[Outcome]], list[Outcome]]
+    write: Callable[[list[Outcome]], list[Outcome | Undeliverable]]
     bury: Callable[[list[DeadLetter]], None]
     review: Callable[[Outcome], Awaitable[None]]
     dead: Callable[[DeadLetter], Awaitable[None]]
@@ -90,7 +89,7 @@ class _Rooms:
 class _Threads:
     fetch: ThreadPoolExecutor
     database: ThreadPoolExecutor = field(
-        default_factory=lambda: ThreadPoolExecutor(_DATABASE_THREADS, "database")
+        default_factory=lambda: ThreadPoolExecutor(1, "database")  # a Store is for one thread at a time
     )
 
 
@@ -195,7 +194,7 @@ class Pipeline:
         way.bytes.resize(len(way.fetched.data))
         await way.seat.move(self._rooms.decoding)
         entered()
-        views = await asyncio.wrap_future(self._steps.decode(way.fetched.data))
+        views = await persist(functools.partial(self._decode, way.fetched.data), self._telemetry)
         way.facts = views.facts
         way.fetched = Fetched(b"", way.fetched.sha256)  # the views are all that is needed from here on
         way.bytes.resize(sum(array.nbytes for array in views.arrays.values()))
@@ -207,9 +206,14 @@ class Pipeline:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._threads.fetch, self._steps.fetch, upload)
 
+    async def _decode(self, data: bytes) -> Views:
+        return await asyncio.wrap_future(self._steps.decode(data))
+
     async def _store_and_flag(self, outcome: Outcome) -> None:
         """What the store returns counts: on a replay that is the row which is there already."""
         stored = await self._rows.put(outcome)
+        if isinstance(stored, Undeliverable):
+            raise stored
         if stored.judgement.verdict in FLAGGED:
             await persist(functools.partial(self._steps.review, stored), self._telemetry)
             self._telemetry.flagged += 1
@@ -221,16 +225,24 @@ class Pipeline:
         await persist(functools.partial(_as_outage, "kafka", self._steps.dead, letter), self._telemetry)
         self._telemetry.dead[str(letter.reason)] += 1
 
-    async def _write(self, outcomes: list[Outcome]) -> list[Outcome]:
-        return await self._in_database(self._steps.write, outcomes)
+    async def _write(self, outcomes: list[Outcome]) -> list[Outcome | Undeliverable]:
+        return await self.in_database(self._steps.write, outcomes)
 
     async def _bury(self, letters: list[DeadLetter]) -> list[None]:
-        await self._in_database(self._steps.bury, letters)
+        await self.in_database(self._steps.bury, letters)
         return [None] * len(letters)
 
-    async def _in_database(self, call: Callable[[T], R], items: T) -> R:
+    async def in_database(self, call: Callable[[T], R], items: T) -> R:
+        """Run a blocking call of the store on its thread; waits while Postgres is away or misses a right."""
+
+        def attempt() -> R:
+            try:
+                return call(items)
+            except ConfigError as error:
+                raise Outage("database", str(error)) from error
+
         loop = asyncio.get_running_loop()
-        run = functools.partial(loop.run_in_executor, self._threads.database, call, items)
+        run = functools.partial(loop.run_in_executor, self._threads.database, attempt)
         return await persist(run, self._telemetry)
 
     def _ended(self, task: "asyncio.Task[None]") -> None:

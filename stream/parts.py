@@ -1,0 +1,94 @@
+"""Makes the parts of a worker from the settings, in the order in which they depend on each other."""
+
+import asyncio
+import functools
+import os
+from collections.abc import Awaitable, Callable, Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.bundle import load_bundle
+from stream.decide import Judge
+from stream.decode import Limits
+from stream.decode_pool import DecodePool
+from stream.detect import Detector
+from stream.engines.choose import load_engine
+from stream.errors import CannotEvaluate, Undeliverable
+from stream.events import Label, Upload
+from stream.fetch import Fetcher
+from stream.policy import load_policy
+from stream.retry import persist
+from stream.settings import Settings
+from stream.store import Store
+from stream.telemetry import Telemetry
+from stream.types import DeadLetter, Fetched, Judgement, Outcome, Views
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """Everything that a worker is made of, but for Kafka. fetch, write, bury and label block."""
+
+    fetch: Callable[[Upload], Fetched]
+    decode: Callable[[bytes], Future[Views]]
+    score: Callable[[Mapping[str, NDArray[np.uint8]]], Awaitable[NDArray[np.float32]]]
+    judge: Callable[[NDArray[np.float32], str], Judgement]
+    unable: Callable[[CannotEvaluate], Judgement]
+    write: Callable[[list[Outcome]], list[Outcome | Undeliverable]]
+    bury: Callable[[list[DeadLetter]], None]
+    label: Callable[[list[Label]], None]
+    bundle_id: str
+    decoders: int  # decoding processes
+    described: str  # for the line that says that the worker is ready
+    close: Callable[[], Awaitable[None]]
+
+
+async def load_parts(settings: Settings, telemetry: Telemetry) -> Parts:
+    """Load and check everything; an absent database is waited for.
+
+    Raises ConfigError and BundleError. The engine has reproduced its golden logits when this returns.
+    """
+    bundle = await asyncio.to_thread(load_bundle, settings.bundle)
+    policy = load_policy(settings.policy, bundle.manifest)
+    store = Store(settings.database_url.get_secret_value())
+    await persist(functools.partial(asyncio.to_thread, store.open, bundle, policy), telemetry)
+    engine = await asyncio.to_thread(load_engine, bundle, settings)
+    decoders = settings.decoders or os.cpu_count() or 1
+    decoder = await asyncio.to_thread(DecodePool, bundle.manifest.views, limits(settings), decoders)
+    detector = Detector(engine, settings.max_batch, settings.max_wait_ms)
+    judge = Judge(bundle.manifest, policy)
+
+    async def close() -> None:
+        await detector.close()
+        await asyncio.to_thread(decoder.close)
+        engine.close()
+        store.close()
+
+    return Parts(
+        fetch=Fetcher(settings).fetch,
+        decode=decoder.submit,
+        score=detector.score,
+        judge=judge.judge,
+        unable=judge.unable,
+        write=store.write,
+        bury=store.bury,
+        label=store.label,
+        bundle_id=bundle.id,
+        decoders=decoders,
+        described=f"bundle {bundle.manifest.name} ({bundle.id}) on {engine.name} {engine.precision}",
+        close=close,
+    )
+
+
+def limits(settings: Settings) -> Limits:
+    """What one picture may cost, by the settings."""
+    return Limits(
+        max_bytes=settings.max_bytes,
+        max_pixels=settings.max_pixels,
+        max_frames=settings.max_frames,
+        sample_frames=settings.sample_frames,
+        timeout_s=settings.decode_timeout_s,
+        memory_mb=settings.decode_memory_mb,
+    )
