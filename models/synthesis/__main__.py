@@ -33,23 +33,20 @@ def fetch(
 
 @app.command()
 def make(
-    source: Annotated[
-        list[Path], typer.Option(help="folder that holds the plan's source folders; repeatable")
-    ],
+    data: Annotated[list[Path], typer.Option(help="folder of source folders and weights; repeatable")],
     out: Annotated[Path, typer.Option(help="data set folder; a run that was cut off goes on")],
     plan: Annotated[Path, typer.Option(help="what to make (TOML)")] = plans.DEFAULT,
-    taef2: Annotated[Path | None, typer.Option(help="folder with the taef2 weights")] = None,
     limit: Annotated[int | None, typer.Option(help="carry out only the first jobs")] = None,
     seed: Annotated[int, typer.Option(help="another seed makes other crops, sizes and choices")] = 0,
 ) -> None:
     """Shrink the photographs, re-synthesise them, and write the index."""
     console = Console(stderr=True)
     try:
-        todo = plans.jobs(plans.read_plan(plan), source, seed)[:limit]
+        todo = plans.jobs(plans.read_plan(plan), data, seed)[:limit]
         with _bar(console) as bar:
             task = bar.add_task("starting", total=len(todo))
             made = synthesize(
-                todo, out, taef2=taef2, seed=seed,
+                todo, out, weights=data, seed=seed,
                 progress=lambda done, what: bar.update(task, completed=done, description=what),
             )  # fmt: skip
     except SynthesisError as error:

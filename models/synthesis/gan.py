@@ -1,6 +1,5 @@
 """Faces from noise by a small DCGAN (gan-face-generate): no photograph stands behind them."""
 
-import importlib.util
 import itertools
 from pathlib import Path
 from typing import Any
@@ -9,7 +8,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from models.synthesis.base import RGB, SynthesisError, draw_kernel, resize, to_uint8
+from models.synthesis.base import RGB, draw_kernel, resize, to_uint8
 
 
 class DcganFace:
@@ -22,8 +21,8 @@ class DcganFace:
     name = "dcgan_face64"
     family = "gan_noise"
 
-    def __init__(self) -> None:
-        self._network = _load()
+    def __init__(self, weights: Path) -> None:
+        self._network = _load(weights)
 
     def apply(self, rgb: RGB, rng: np.random.Generator) -> RGB:
         height, width = rgb.shape[:2]
@@ -36,17 +35,11 @@ class DcganFace:
         return large[top : top + height, left : left + width]
 
 
-def _load() -> nn.Sequential:
-    spec = importlib.util.find_spec("gan_face_generate")
-    if spec is None or spec.origin is None:
-        raise SynthesisError("gan_face_generate is not installed: run `make dev`")
-    stored: dict[str, Any] = torch.load(
-        Path(spec.origin).parent / "weights.tar", map_location="cpu", weights_only=True
-    )
+def _load(weights: Path) -> nn.Sequential:
+    stored: dict[str, Any] = torch.load(weights, map_location="cpu", weights_only=True)
     network = _decoder()
     prefix = "main."
-    weights = {key.removeprefix(prefix): value for key, value in stored["netG_state_dict"].items()}
-    network.load_state_dict(weights)
+    network.load_state_dict({k.removeprefix(prefix): v for k, v in stored["netG_state_dict"].items()})
     return network.eval()
 
 

@@ -1,7 +1,7 @@
 """Carry out a plan: real/<source>/, fake/<generator>/, index.csv. A killed run goes on where it stopped."""
 
 import csv
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO
 
@@ -21,11 +21,12 @@ COLUMNS = (
 
 
 def synthesize(
-    todo: list[Job], out: Path, *, taef2: Path | None, seed: int, progress: Callable[[int, str], None]
+    todo: list[Job], out: Path, *, weights: Sequence[Path], seed: int, progress: Callable[[int, str], None]
 ) -> int:
     """Make all that index.csv does not list yet; returns how many pictures were made.
 
-    `progress(done, what)` is called after every job. Raises SynthesisError.
+    `weights` are folders to look for generator weights in; `progress(done, what)` is called after every
+    job. Raises SynthesisError.
     """
     out.mkdir(parents=True, exist_ok=True)
     listed = _listed(out / INDEX)
@@ -33,7 +34,7 @@ def synthesize(
 
     def load(name: str) -> Generator:
         if name not in loaded:
-            loaded[name] = make(name, taef2=taef2)
+            loaded[name] = make(name, weights)
         return loaded[name]
 
     made = 0

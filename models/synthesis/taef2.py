@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from models.synthesis.base import RGB, SynthesisError, pad_to, to_uint8
+from models.synthesis.base import RGB, pad_to, to_uint8
 
 WIDTH = 64  # channels of every hidden layer
 LATENT = 32  # channels of the latent, at an eighth of the resolution
@@ -77,11 +77,11 @@ class Taef2:
 
     family = "latent_autoencoder"
 
-    def __init__(self, folder: Path, variant: Variant = "plain") -> None:
+    def __init__(self, encoder_file: Path, decoder_file: Path, variant: Variant = "plain") -> None:
         self.name = "taef2" if variant == "plain" else f"taef2_{variant}"
         self._variant = variant
-        self._encoder = _load(encoder(), folder / "taef2_encoder.pth")
-        self._decoder = _load(decoder(), folder / "taef2_decoder.pth")
+        self._encoder = _load(encoder(), encoder_file)
+        self._decoder = _load(decoder(), decoder_file)
 
     def apply(self, rgb: RGB, rng: np.random.Generator) -> RGB:
         height, width = rgb.shape[:2]
@@ -103,7 +103,5 @@ class Taef2:
 
 
 def _load(network: nn.Sequential, file: Path) -> nn.Sequential:
-    if not file.is_file():
-        raise SynthesisError(f"{file} is missing: give the folder with the taef2 weights (--taef2)")
     network.load_state_dict(torch.load(file, map_location="cpu", weights_only=True))
     return network.float().eval()
