@@ -6,7 +6,7 @@ several hosts, TLS parameters, a service file.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -124,6 +124,18 @@ def upgrade(database_url: str) -> list[str]:
     finally:
         engine.dispose()
     return warnings
+
+
+def partition(database_url: str, today: date, months: int, past: int) -> list[str]:
+    """`create_partitions` on a database of its own address. Raises Outage or ConfigError."""
+    engine = connect(database_url)
+    try:
+        with our_errors(), engine.connect() as connection:
+            require_head(connection)
+            connection.rollback()  # each month has its own transaction
+            return create_partitions(connection, today, months, past)
+    finally:
+        engine.dispose()
 
 
 def require_head(connection: sa.Connection) -> str:

@@ -1,0 +1,54 @@
+"""`pixassay audit`: proof that every acknowledged record has an outcome."""
+
+import asyncio
+import sys
+from contextlib import closing
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+
+from stream import audit as auditing
+from stream.commands.output import json_lines, table
+from stream.queries import History
+from stream.settings import load_settings
+
+_SHOWN = 50  # gaps that a person is shown
+_COLUMNS = (
+    *("partition", "start", "stop", "committed", "records", "empty", "uploads"),
+    *("verdicts", "dead_letters", "in_flight", "gaps"),
+)
+
+
+def audit(
+    topic: Annotated[
+        str | None, typer.Option(help="Topic of uploads; that of the settings if left out.")
+    ] = None,
+    first: Annotated[int, typer.Option("--from", min=0, help="First offset of every partition.")] = 0,
+    last: Annotated[
+        int | None, typer.Option("--to", min=0, help="Last offset of every partition; the end if left out.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+) -> None:
+    """Check that every acknowledged upload has a verdict or a dead letter. Exit status 1 where not."""
+    settings = load_settings()
+    with closing(History(settings.database_url.get_secret_value())) as history:
+        report = asyncio.run(auditing.audit(settings, history, topic or settings.topic_uploads, first, last))
+    if as_json:
+        json_lines([{**asdict(report), "ok": report.ok}])
+    else:
+        _show(report)
+    if not report.ok:
+        raise typer.Exit(1)
+
+
+def _show(report: auditing.Report) -> None:
+    rows = [{**asdict(tally), "gaps": len(tally.gaps)} for tally in report.partitions]
+    table(rows, _COLUMNS, empty="The topic has no partitions.")
+    for gap in report.gaps[:_SHOWN]:
+        what = f"{gap.tenant}/{gap.upload_id}" if gap.upload_id else "an unreadable record"
+        sys.stdout.write(f"lost: {what} at partition {gap.partition}, offset {gap.offset}\n")
+    for tenant, upload_id in report.doubled[:_SHOWN]:
+        sys.stdout.write(f"stored twice: {tenant}/{upload_id}\n")
+    counts = f"{len(report.gaps)} lost, {len(report.doubled)} stored twice"
+    sys.stdout.write(f"{report.topic}, group {report.group}: {counts}\n")
