@@ -20,10 +20,11 @@ from stream.flag import Flagger
 from stream.kafka import PART, ensure_topics, tls_context
 from stream.labels import Labels, add_label_agent
 from stream.lane import Lane
-from stream.parts import Parts, load_parts
-from stream.pipeline import Pipeline, Steps
+from stream.parts import load_parts
+from stream.pipeline import Pipeline
 from stream.retry import pauses, persist
 from stream.settings import Settings
+from stream.steps import Parts
 from stream.telemetry import Telemetry
 
 log = logging.getLogger("pixassay")
@@ -57,7 +58,7 @@ class Worker:
             self._parts = await load_parts(self._settings, self.telemetry)
         await persist(functools.partial(ensure_topics, self._settings), self.telemetry)
         await persist(self._flagger.start, self.telemetry)
-        self._pipeline = self._make_pipeline(self._parts)
+        self._pipeline = Pipeline(self._parts, self._flagger, self._settings, self.telemetry)
         self._supervisor = asyncio.create_task(self._supervise(self._parts, self._pipeline))
         joined = asyncio.ensure_future(self._joined.wait())
         await asyncio.wait({joined, self._supervisor}, return_when=asyncio.FIRST_COMPLETED)
@@ -86,20 +87,6 @@ class Worker:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.stop()
-
-    def _make_pipeline(self, parts: Parts) -> Pipeline:
-        steps = Steps(
-            fetch=parts.fetch,
-            decode=parts.decode,
-            score=parts.score,
-            judge=parts.judge,
-            unable=parts.unable,
-            write=parts.write,
-            bury=parts.bury,
-            review=self._flagger.review,
-            dead=self._flagger.dead,
-        )
-        return Pipeline(steps, parts.bundle_id, parts.decoders, self._settings, self.telemetry)
 
     async def _supervise(self, parts: Parts, pipeline: Pipeline) -> None:
         """Run shells until `stop`, one after the other: a shell ends when the worker does, or breaks."""

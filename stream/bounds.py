@@ -104,6 +104,12 @@ class Batcher(Generic[T, R]):
             self._task = asyncio.create_task(self._work())
         return await answer
 
+    async def close(self) -> None:
+        """Give up the batch that is under way."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
     async def _work(self) -> None:
         while self._waiting:
             batch = [self._waiting.popleft() for _ in range(min(self._most, len(self._waiting)))]

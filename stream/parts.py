@@ -3,12 +3,6 @@
 import asyncio
 import functools
 import os
-from collections.abc import Awaitable, Callable, Mapping
-from concurrent.futures import Future
-from dataclasses import dataclass
-
-import numpy as np
-from numpy.typing import NDArray
 
 from models.bundle import load_bundle
 from stream.decide import Judge
@@ -16,33 +10,13 @@ from stream.decode import Limits
 from stream.decode_pool import DecodePool
 from stream.detect import Detector
 from stream.engines.choose import load_engine
-from stream.errors import CannotEvaluate, Undeliverable
-from stream.events import Label, Upload
 from stream.fetch import Fetcher
 from stream.policy import load_policy
 from stream.retry import persist
 from stream.settings import Settings
+from stream.steps import Parts, Steps
 from stream.store import Store
 from stream.telemetry import Telemetry
-from stream.types import DeadLetter, Fetched, Judgement, Outcome, Views
-
-
-@dataclass(frozen=True, slots=True)
-class Parts:
-    """Everything that a worker is made of, but for Kafka. fetch, write, bury and label block."""
-
-    fetch: Callable[[Upload], Fetched]
-    decode: Callable[[bytes], Future[Views]]
-    score: Callable[[Mapping[str, NDArray[np.uint8]]], Awaitable[NDArray[np.float32]]]
-    judge: Callable[[NDArray[np.float32], str], Judgement]
-    unable: Callable[[CannotEvaluate], Judgement]
-    write: Callable[[list[Outcome]], list[Outcome | Undeliverable]]
-    bury: Callable[[list[DeadLetter]], None]
-    label: Callable[[list[Label]], None]
-    bundle_id: str
-    decoders: int  # decoding processes
-    described: str  # for the line that says that the worker is ready
-    close: Callable[[], Awaitable[None]]
 
 
 async def load_parts(settings: Settings, telemetry: Telemetry) -> Parts:
@@ -66,7 +40,7 @@ async def load_parts(settings: Settings, telemetry: Telemetry) -> Parts:
         engine.close()
         store.close()
 
-    return Parts(
+    steps = Steps(
         fetch=Fetcher(settings).fetch,
         decode=decoder.submit,
         score=detector.score,
@@ -74,12 +48,9 @@ async def load_parts(settings: Settings, telemetry: Telemetry) -> Parts:
         unable=judge.unable,
         write=store.write,
         bury=store.bury,
-        label=store.label,
-        bundle_id=bundle.id,
-        decoders=decoders,
-        described=f"bundle {bundle.manifest.name} ({bundle.id}) on {engine.name} {engine.precision}",
-        close=close,
     )
+    described = f"bundle {bundle.manifest.name} ({bundle.id}) on {engine.name} {engine.precision}"
+    return Parts(steps, store.label, bundle.id, decoders, described, close)
 
 
 def limits(settings: Settings) -> Limits:

@@ -9,14 +9,11 @@ letter, both durable, and only then is its `done` called.
 import asyncio
 import functools
 import logging
-from collections.abc import Awaitable, Callable, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TypeVar
-
-import numpy as np
-from numpy.typing import NDArray
 
 from stream.bounds import Batcher, ByteBudget, Reservation, Seat
 from stream.errors import BadRecord, CannotEvaluate, ConfigError, Outage, Undeliverable
@@ -24,6 +21,7 @@ from stream.events import Upload, verdict_id
 from stream.reasons import Reason
 from stream.retry import pauses, persist
 from stream.settings import Settings
+from stream.steps import Flags, Parts
 from stream.telemetry import Telemetry
 from stream.types import FLAGGED, DeadLetter, Fetched, Job, Judgement, Origin, Outcome, PictureFacts, Views
 
@@ -33,24 +31,6 @@ R = TypeVar("R")
 
 ATTEMPTS = 3  # of one upload that meets an unexpected exception, before it becomes a dead letter
 STORE_BATCH = 256  # rows in one insert: beyond this it gets no faster
-
-
-@dataclass(frozen=True, slots=True)
-class Steps:
-    """The steps as plain functions, so that the order can be tested without the parts behind them.
-
-    fetch, write and bury block; the others must not. Each raises only from stream/errors.py.
-    """
-
-    fetch: Callable[[Upload], Fetched]
-    decode: Callable[[bytes], Future[Views]]
-    score: Callable[[Mapping[str, NDArray[np.uint8]]], Awaitable[NDArray[np.float32]]]
-    judge: Callable[[NDArray[np.float32], str], Judgement]
-    unable: Callable[[CannotEvaluate], Judgement]
-    write: Callable[[list[Outcome]], list[Outcome | Undeliverable]]
-    bury: Callable[[list[DeadLetter]], None]
-    review: Callable[[Outcome], Awaitable[None]]
-    dead: Callable[[DeadLetter], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,15 +76,14 @@ class _Threads:
 class Pipeline:
     """Carries uploads from record to outcome. Made and used on one event loop."""
 
-    def __init__(
-        self, steps: Steps, bundle_id: str, decoders: int, settings: Settings, telemetry: Telemetry
-    ) -> None:
+    def __init__(self, parts: Parts, flags: Flags, settings: Settings, telemetry: Telemetry) -> None:
         wait = settings.queue_size
-        self._steps, self._bundle, self._telemetry = steps, bundle_id, telemetry
+        self._steps, self._flags, self._bundle = parts.steps, flags, parts.bundle_id
+        self._telemetry = telemetry
         self._places = settings.fetchers + wait
         self._rooms = _Rooms(
             fetching=asyncio.Semaphore(self._places),
-            decoding=asyncio.Semaphore(decoders + wait),
+            decoding=asyncio.Semaphore(parts.decoders + wait),
             detecting=asyncio.Semaphore(settings.max_batch + wait),
             storing=asyncio.Semaphore(STORE_BATCH + wait),
         )
@@ -134,6 +113,8 @@ class Pipeline:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._rows.close()
+        await self._letters.close()
         self._threads.fetch.shutdown(wait=False, cancel_futures=True)
         self._threads.database.shutdown(wait=False, cancel_futures=True)
 
@@ -215,14 +196,14 @@ class Pipeline:
         if isinstance(stored, Undeliverable):
             raise stored
         if stored.judgement.verdict in FLAGGED:
-            await persist(functools.partial(self._steps.review, stored), self._telemetry)
+            await persist(functools.partial(self._flags.review, stored), self._telemetry)
             self._telemetry.flagged += 1
         self._telemetry.verdicts[stored.judgement.verdict] += 1
 
     async def end_dead(self, letter: DeadLetter) -> None:
         """Bury it and announce it. A fault in doing so is waited out like an outage: the record stays."""
         await persist(functools.partial(_as_outage, "database", self._letters.put, letter), self._telemetry)
-        await persist(functools.partial(_as_outage, "kafka", self._steps.dead, letter), self._telemetry)
+        await persist(functools.partial(_as_outage, "kafka", self._flags.dead, letter), self._telemetry)
         self._telemetry.dead[str(letter.reason)] += 1
 
     async def _write(self, outcomes: list[Outcome]) -> list[Outcome | Undeliverable]:

@@ -1,0 +1,1 @@
+"""The lane on real brokers."""
