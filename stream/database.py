@@ -4,6 +4,7 @@ The address is given to libpq as it is, so everything that psql understands work
 several hosts, TLS parameters, a service file.
 """
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, date, datetime
@@ -37,6 +38,8 @@ _STATEMENT_TIMEOUT = "30s"
 # Classes of SQLSTATE (Postgres manual, appendix A) by what the caller must do about them.
 _WAIT = frozenset({"08", "25", "40", "53", "55", "57", "58", "XX"})  # away, read-only, deadlock, full, ...
 _SETUP = frozenset({"0A", "28", "3D", "3F", "42"})  # not allowed, not there, not this schema
+# Alembic keeps what it works on in module globals: one upgrade at a time in a process.
+_alembic_lock = threading.Lock()
 
 
 def connect(database_url: str) -> sa.Engine:
@@ -116,7 +119,8 @@ def upgrade(database_url: str) -> list[str]:
         with our_errors(), engine.connect() as connection:
             driver: Any = connection.connection.driver_connection
             driver.add_notice_handler(lambda notice: _keep_warning(notice, warnings))
-            command.upgrade(_alembic(connection), "head")
+            with _alembic_lock:
+                command.upgrade(_alembic(connection), "head")
             connection.commit()  # ends what Alembic began to read the present revision
             with connection.begin():
                 driver.execute((migrations() / "reader.sql").read_text("utf-8"))
