@@ -33,6 +33,7 @@ class Holdout:
         return by_fake or picture.source in self.sources
 
 
+NOTHING = Holdout()
 # The project's own stand-in for "unseen": one generator family and one real source left out of everything.
 PROXY = Holdout(families=frozenset({"text_to_image"}), sources=frozenset({"pexels_interiors"}))
 
@@ -50,7 +51,7 @@ class Split:
 def split_pictures(
     pictures: Sequence[Picture],
     *,
-    holdout: Holdout = Holdout(),
+    holdout: Holdout = NOTHING,
     seed: int = 0,
     shares: tuple[float, float] = (0.7, 0.15),
 ) -> Split:

@@ -1,0 +1,94 @@
+"""Pictures through a bundle, outside the service: views, graph, calibration, fusion. No torch here."""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.bundle import Bundle
+from models.calibrate import Fusion, Platt
+from models.data import load_at
+from models.layouts import Picture
+from models.spec import Manifest, ViewSpec
+from models.synthesis.base import RGB
+from models.views import render_all
+
+Views = dict[str, NDArray[np.uint8]]  # view name -> [N, S, S, 3]
+Run = Callable[[Views], NDArray[np.float32]]  # -> logits [N, D]
+Change = Callable[[RGB], RGB]
+Engine = Literal["onnxruntime", "openvino"]
+
+BATCH = 16
+
+
+def open_engine(bundle: Bundle, engine: Engine = "onnxruntime", threads: int = 1) -> Run:
+    """The bundle's graph as a function. onnxruntime is the reference; openvino is what serves on a CPU."""
+    return _onnxruntime(bundle, threads) if engine == "onnxruntime" else _openvino(bundle, threads)
+
+
+def _onnxruntime(bundle: Bundle, threads: int) -> Run:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    session = onnxruntime.InferenceSession(bundle.onnx, options, providers=["CPUExecutionProvider"])
+
+    def run(views: Views) -> NDArray[np.float32]:
+        logits: NDArray[np.float32] = session.run(None, dict(views))[0]
+        return logits
+
+    return run
+
+
+def _openvino(bundle: Bundle, threads: int) -> Run:
+    import openvino
+
+    config: dict[str, Any] = {"INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY"}
+    compiled = openvino.Core().compile_model(bundle.onnx, "CPU", config)
+
+    def run(views: Views) -> NDArray[np.float32]:
+        return np.array(compiled(dict(views))[0], dtype=np.float32)
+
+    return run
+
+
+def score(
+    run: Run,
+    views: Sequence[ViewSpec],
+    pictures: Sequence[Picture],
+    *,
+    short_side: int = 256,
+    change: Change | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> NDArray[np.float64]:
+    """Raw logits [N, D] of pictures brought to one short side, then through `change` (a re-encoding).
+
+    `run` may be any function of the views, a torch ensemble too.
+    """
+    found: list[NDArray[np.float32]] = []
+    for chunk in _chunks(pictures, BATCH):
+        rendered = [render_all(_prepare(picture, short_side, change), views) for picture in chunk]
+        stacked = {spec.name: np.stack([one[spec.name] for one in rendered]) for spec in views}
+        found.append(run(stacked))
+        if progress is not None:
+            progress(len(chunk))
+    return np.concatenate(found).astype(np.float64)
+
+
+def probabilities(manifest: Manifest, logits: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Fused probability [N] of raw logits [N, D], by the manifest's calibration and weights."""
+    lines = [Platt(detector.slope, detector.intercept) for detector in manifest.detectors]
+    calibrated = np.stack([line.apply(logits[:, index]) for index, line in enumerate(lines)], axis=1)
+    weights = np.array([detector.weight for detector in manifest.detectors])
+    return Fusion(weights, manifest.fusion_bias, penalty=0.0, held_out_loss=float("nan")).apply(calibrated)
+
+
+def _prepare(picture: Picture, short_side: int, change: Change | None) -> RGB:
+    rgb = load_at(picture, short_side)
+    return rgb if change is None else change(rgb)
+
+
+def _chunks(pictures: Sequence[Picture], size: int) -> Iterator[Sequence[Picture]]:
+    for start in range(0, len(pictures), size):
+        yield pictures[start : start + size]
