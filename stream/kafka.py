@@ -106,9 +106,8 @@ async def describe(settings: Settings) -> str:
 async def end_offsets(settings: Settings, topic: str) -> dict[int, int]:
     """Partition -> the offset that its next record will get. Raises Outage, or ConfigError: no such topic."""
     async with _reader(settings) as consumer:
-        partitions = await _partitions(consumer, topic)
-        ends = await consumer.end_offsets(partitions)
-    return {partition.partition: offset for partition, offset in ends.items()}
+        ends = await _ends(consumer, await _partitions(consumer, topic))
+    return {place.partition: offset for place, offset in ends.items()}
 
 
 async def beginning_offsets(settings: Settings, topic: str) -> dict[int, int]:
@@ -116,7 +115,7 @@ async def beginning_offsets(settings: Settings, topic: str) -> dict[int, int]:
     async with _reader(settings) as consumer:
         partitions = await _partitions(consumer, topic)
         begins = await consumer.beginning_offsets(partitions)
-    return {partition.partition: offset for partition, offset in begins.items()}
+    return {place.partition: offset for place, offset in begins.items()}
 
 
 async def committed_offsets(settings: Settings, topic: str) -> dict[int, int]:
@@ -140,9 +139,8 @@ async def read_range(
     """
     async with _reader(settings) as consumer:
         place = TopicPartition(topic, partition)
-        consumer.assign([place])
+        stop = min(stop, (await _ends(consumer, [place]))[place])
         first = max(start, (await consumer.beginning_offsets([place]))[place])
-        stop = min(stop, (await consumer.end_offsets([place]))[place])
         if first >= stop:
             return
         consumer.seek(place, first)
@@ -204,9 +202,25 @@ async def _reader(settings: Settings, group_id: str | None = None) -> AsyncItera
         enable_auto_commit=False,
         auto_offset_reset="earliest",
         request_timeout_ms=_REQUEST_MS,
+        fetch_max_wait_ms=100,
     )
     async with started(consumer):
         yield consumer
+
+
+async def _ends(consumer: AIOKafkaConsumer, places: list[TopicPartition]) -> dict[TopicPartition, int]:
+    """The end of each partition, as a fetch tells it. Leaves the consumer assigned to them, near their ends.
+
+    Tansu answers the request for the latest offset with a place inside the last batch; the high
+    watermark that comes with a fetch is right on every broker.
+    """
+    consumer.assign(places)
+    for place, offset in (await consumer.end_offsets(places)).items():
+        consumer.seek(place, offset)
+    async with asyncio.timeout(_READ_MS / 1000):
+        while any(consumer.highwater(place) is None for place in places):
+            await consumer.getmany(timeout_ms=100)
+    return {place: consumer.highwater(place) for place in places}
 
 
 async def _partitions(consumer: AIOKafkaConsumer, topic: str) -> list[TopicPartition]:
