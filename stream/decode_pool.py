@@ -57,6 +57,11 @@ class DecodePool:
         """
         return self._threads.submit(self._decode, data)
 
+    @property
+    def processes(self) -> frozenset[int]:
+        """The ids of the processes that run now."""
+        return frozenset(process.pid for process in tuple(self._running))
+
     def close(self) -> None:
         """Stop at once: what waits is cancelled, what is being decoded ends in Outage."""
         self._closing.set()

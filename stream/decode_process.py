@@ -53,6 +53,10 @@ class DecodeProcess:
             send(self._connection, orjson.dumps(fields))
 
     @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
     def usable(self) -> bool:
         """Whether it can take another picture."""
         return self._usable and self._process.poll() is None

@@ -63,7 +63,7 @@ def _rgb(frame: Image.Image) -> Image.Image:
         return _from_sixteen(frame)
     if not frame.has_transparency_data:
         return frame if frame.mode == "RGB" else frame.convert("RGB")
-    rgba = frame.convert("RGBA")
+    rgba = frame if frame.mode == "RGBA" else frame.convert("RGBA")
     white = Image.new("RGB", rgba.size, (255, 255, 255))
     white.paste(rgba, mask=rgba.getchannel("A"))
     return white
