@@ -71,6 +71,12 @@ class History:
             )
         return rows[0]
 
+    def of_uploads(self, tenant: str, uploads: Iterable[str], bundle: str) -> list[Row]:
+        """The verdicts that one bundle gave on these uploads, those that are there."""
+        ids = sa.any_(sa.bindparam("ids", list(uploads), ARRAY(sa.Text)))
+        chosen = (verdicts.c.tenant == tenant, verdicts.c.upload_id == ids, verdicts.c.bundle == bundle)
+        return self._rows(sa.select(verdicts).where(*chosen))
+
     def dead_letters(self, limit: int, reason: str | None = None, tenant: str | None = None) -> list[Row]:
         """Dead letters, the newest first, without their raw values."""
         columns = [column for column in dead_letters.c if column.name != "raw"]
@@ -108,7 +114,9 @@ class History:
 
     def _rows(self, query: sa.Executable, values: Mapping[str, Any] | None = None) -> list[Row]:
         with transaction(self._engine) as connection:
-            return [dict(row) for row in connection.execute(query, values or {}).mappings()]
+            found = connection.execute(query, values or {}).mappings()
+            # Plain str: SQLAlchemy's quoted names are a kind of their own, which JSON writers refuse.
+            return [{str(name): value for name, value in row.items()} for row in found]
 
 
 _COUNTS = sa.text(

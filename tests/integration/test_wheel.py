@@ -45,3 +45,24 @@ def test_the_service_imports_from_the_wheel_without_torch(unpacked: Path, tmp_pa
     )
     assert seen.returncode == 0, seen.stderr
     assert seen.stdout.startswith(str(unpacked))
+
+
+def test_the_database_is_made_from_the_wheel(unpacked: Path, tmp_path: Path, bare_database_url: str) -> None:
+    probe = (
+        f"import sys; sys.path.insert(0, {str(unpacked)!r})\n"
+        "from stream.queries import named_queries\n"
+        "print(*named_queries(), flush=True)\n"
+        "from stream.cli import main\n"
+        "main(['db', 'upgrade'])\n"
+    )
+    seen = subprocess.run(
+        [sys.executable, "-P", "-c", probe],
+        cwd=tmp_path,
+        env={"PIXASSAY_DATABASE_URL": bare_database_url},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert seen.returncode == 0, seen.stderr
+    assert "review_queue" in seen.stdout
+    assert "PostgreSQL" in seen.stdout

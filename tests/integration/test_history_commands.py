@@ -1,0 +1,161 @@
+"""The commands over the database, as a person or a program runs them."""
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import closing
+
+import orjson
+import psycopg
+import pytest
+
+from stream.cli import main
+from stream.embedded import Tansu
+from stream.events import parse_label
+from stream.kafka import end_offsets, ensure_topics, publish, read_range
+from stream.reasons import Reason
+from stream.settings import Settings, load_settings
+from stream.store import Store
+from stream.types import DeadLetter, Origin
+from tests.integration.test_audit import acknowledge
+from tests.outcomes import BUNDLE, POLICY, outcome
+
+
+@pytest.fixture
+def settings(tansu: Tansu, database_url: str, unique: str, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    variables = {**tansu.variables(), "PIXASSAY_DATABASE_URL": database_url, "PIXASSAY_GROUP": unique}
+    variables |= {
+        f"PIXASSAY_TOPIC_{kind}": f"{unique}.{kind}" for kind in ("UPLOADS", "REVIEW", "LABELS", "DEAD")
+    }
+    for name, value in {**variables, "PIXASSAY_TOPIC_PARTITIONS": "1", "COLUMNS": "200"}.items():
+        monkeypatch.setenv(name, value)
+    return load_settings()
+
+
+@pytest.fixture
+def store(database_url: str) -> Iterator[Store]:
+    with closing(Store(database_url)) as opened:
+        opened.open(BUNDLE, POLICY)
+        yield opened
+
+
+def run(*words: str) -> int:
+    """The command's exit status."""
+    with pytest.raises(SystemExit) as ended:
+        main(words)
+    return int(ended.value.code or 0)
+
+
+def test_upgrade_of_an_empty_database(
+    bare_database_url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PIXASSAY_DATABASE_URL", bare_database_url)
+    assert run("db", "partitions") == 2
+    assert "has no tables yet: run `pixassay db upgrade`" in capsys.readouterr().err
+    assert run("db", "upgrade") == 0
+    assert "schema 0002" in capsys.readouterr().out
+    assert run("db", "partitions", "--months", "1") == 0
+    assert capsys.readouterr().out == "nothing to make\n"
+    assert run("db", "partitions", "--months", "2", "--past", "1") == 0
+    assert capsys.readouterr().out.count("verdicts_") == 2
+
+
+def test_review_next_and_label(settings: Settings, store: Store, capsys: pytest.CaptureFixture[str]) -> None:
+    fake = outcome("fake", score=0.97, reasons=(Reason.ABOVE_SYNTHETIC,), uri="s3://b/[red]cat.jpg")
+    store.write([fake, outcome("doubt", verdict="suspicious", score=0.6)])
+    assert run("review", "next", "--json", "--limit", "1") == 0
+    (line,) = capsys.readouterr().out.splitlines()
+    shown = orjson.loads(line)
+    assert (shown["verdict_id"], shown["score"]) == (fake.verdict_id, 0.97)
+    assert shown["decided_at"].endswith("Z")
+    assert run("review", "next") == 0
+    table = capsys.readouterr().out
+    assert "0.9700" in table
+    assert "s3://b/[red]cat.jpg" in table  # a file name is no markup
+
+    decision = (
+        "review",
+        "label",
+        fake.verdict_id,
+        "authentic",
+        "--reviewer",
+        "ana",
+        "--note",
+        "my own photo",
+    )
+    assert run(*decision) == 0
+    assert f"sent to {settings.topic_labels}" in capsys.readouterr().out
+    (label,) = [parse_label(value) for value in asyncio.run(values(settings, settings.topic_labels))]
+    assert (str(label.verdict_id), label.upload_id, label.decision) == (fake.verdict_id, "fake", "authentic")
+    assert (label.reviewer, label.note) == ("ana", "my own photo")
+
+
+async def values(settings: Settings, topic: str) -> list[bytes | None]:
+    ends = await end_offsets(settings, topic)
+    return [
+        record.value
+        for partition, end in ends.items()
+        async for record in read_range(settings, topic, partition, 0, end)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "told"),
+    [
+        (("label", "no-uuid", "authentic", "--reviewer", "ana"), 2, "valid UUID"),
+        (("label", "00000000-0000-0000-0000-000000000000", "perhaps", "--reviewer", "ana"), 2, "perhaps"),
+        (("label", "00000000-0000-0000-0000-000000000000", "unsure"), 2, "--reviewer"),
+        (
+            ("label", "00000000-0000-0000-0000-000000000000", "unsure", "--reviewer", "ana"),
+            1,
+            "there is no verdict",
+        ),
+    ],
+)
+def test_a_wrong_label_is_told(
+    settings: Settings, words: tuple[str, ...], status: int, told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("review", *words) == status
+    assert told in capsys.readouterr().err
+
+
+def test_dead_list(settings: Settings, store: Store, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("dead", "list") == 0
+    assert capsys.readouterr().out == "There are no dead letters.\n"
+    upload = outcome("locked", tenant="art").job.upload
+    store.bury([DeadLetter(Origin("t", 0, 5), Reason.ACCESS_DENIED, "403", b"{}", 1, upload)])
+    store.bury([DeadLetter(Origin("t", 0, 6), Reason.BAD_JSON, "no JSON", b"{")])
+    assert run("dead", "list", "--reason", "access_denied", "--json") == 0
+    (line,) = capsys.readouterr().out.splitlines()
+    shown = orjson.loads(line)
+    assert (shown["upload_id"], shown["offset"], shown["replayed_at"]) == ("locked", 5, None)
+    assert run("dead", "list", "--tenant", "art") == 0
+    assert "access_denied" in capsys.readouterr().out
+    assert run("dead", "list", "--reason", "boredom") == 2
+
+
+def test_audit_ends_with_1_where_an_upload_was_lost(
+    settings: Settings, store: Store, database_url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asyncio.run(acknowledged(settings))
+    store.write([outcome("a"), outcome("b")])
+    assert run("audit") == 0
+    assert "0 lost, 0 stored twice" in capsys.readouterr().out
+    with psycopg.connect(database_url) as connection:
+        connection.execute("DELETE FROM verdicts WHERE upload_id = 'a'")
+    assert run("audit") == 1
+    assert "lost: default/a at partition 0, offset 0\n" in capsys.readouterr().out
+    assert run("audit", "--json", "--topic", settings.topic_uploads) == 1
+    report = orjson.loads(capsys.readouterr().out)
+    gap = {"partition": 0, "offset": 0, "tenant": "default", "upload_id": "a"}
+    assert (report["ok"], report["partitions"][0]["gaps"]) == (False, [gap])
+    assert run("audit", "--from", "1") == 0
+    assert run("audit", "--topic", "no.such.topic") == 2
+
+
+async def acknowledged(settings: Settings) -> None:
+    """Two uploads on the topic, both committed."""
+    await ensure_topics(settings)
+    for name in ("a", "b"):
+        event = outcome(name).job.upload.to_bytes()
+        await publish(settings, settings.topic_uploads, [(None, event)])
+    await acknowledge(settings, 2)
