@@ -26,6 +26,7 @@ from stream.retry import pauses, persist
 from stream.settings import Settings
 from stream.steps import Parts
 from stream.telemetry import Telemetry
+from stream.waiting import first_of
 
 log = logging.getLogger("pixassay")
 
@@ -60,9 +61,7 @@ class Worker:
         await persist(self._flagger.start, self.telemetry)
         self._pipeline = Pipeline(self._parts, self._flagger, self._settings, self.telemetry)
         self._supervisor = asyncio.create_task(self._supervise(self._parts, self._pipeline))
-        joined = asyncio.ensure_future(self._joined.wait())
-        await asyncio.wait({joined, self._supervisor}, return_when=asyncio.FIRST_COMPLETED)
-        joined.cancel()
+        await first_of(self._joined.wait(), asyncio.shield(self._supervisor))
 
     async def stop(self) -> None:
         """Drain, commit, leave and close. What could not finish in time is delivered again."""
@@ -101,13 +100,13 @@ class Worker:
             trouble = await self._run_shell(shell(self._settings, lane, labels))
             if trouble is not None:
                 self.telemetry.lost(Outage(PART, f"the Kafka shell broke: {trouble!r}"), "shell")
-                await _first_of(self._stopping.wait(), asyncio.sleep(next(retry)))
+                await first_of(self._stopping.wait(), seconds=next(retry))
         self.telemetry.back(PART, "shell")
 
     async def _run_shell(self, app: faust.App) -> BaseException | None:
         """Run one shell until `stop`, or until it breaks: then what broke it."""
         try:
-            await _first_of(self._stopping.wait(), self._live(app))
+            await first_of(self._stopping.wait(), self._live(app))
         except Exception as error:
             log.debug("the shell broke", exc_info=error)
             return error
@@ -185,16 +184,3 @@ def _credentials(settings: Settings) -> faust.auth.Credentials | None:
             mechanism=settings.kafka_sasl_mechanism,
         )
     return faust.SSLCredentials(context) if context else None
-
-
-async def _first_of(*actions: Any) -> None:
-    """Wait for the first to end, cancel the others, and raise what it raised."""
-    tasks = [asyncio.ensure_future(action) for action in actions]
-    try:
-        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-    for task in done:
-        task.result()

@@ -84,11 +84,19 @@ async def ensure_topics(settings: Settings) -> None:
             return
         wanted = [NewTopic(name, settings.topic_partitions, settings.topic_replication) for name in missing]
         answer = await admin.create_topics(wanted)
-    for name, code, *_ in answer.topic_errors:
-        if code not in (0, _TOPIC_EXISTS):
-            raise ConfigError(
-                f"topic {name} cannot be created: {for_code(code).__name__}; create it yourself"
-            )
+        for name, code, *_ in answer.topic_errors:
+            if code not in (0, _TOPIC_EXISTS):
+                raise ConfigError(
+                    f"topic {name} cannot be created ({for_code(code).__name__}): create it yourself"
+                )
+        async with asyncio.timeout(_READ_MS / 1000):
+            while not all(map(_has_leaders, await admin.describe_topics(missing))):  # noqa: ASYNC110
+                await asyncio.sleep(0.1)
+
+
+def _has_leaders(topic: dict[str, Any]) -> bool:
+    partitions = topic["partitions"]
+    return bool(partitions) and all(item["error_code"] == 0 and item["leader"] >= 0 for item in partitions)
 
 
 async def describe(settings: Settings) -> str:
@@ -105,15 +113,16 @@ async def describe(settings: Settings) -> str:
 
 async def end_offsets(settings: Settings, topic: str) -> dict[int, int]:
     """Partition -> the offset that its next record will get. Raises Outage, or ConfigError: no such topic."""
+    partitions = await _partitions(settings, topic)
     async with _reader(settings) as consumer:
-        ends = await _ends(consumer, await _partitions(consumer, topic))
+        ends = await _ends(consumer, partitions)
     return {place.partition: offset for place, offset in ends.items()}
 
 
 async def beginning_offsets(settings: Settings, topic: str) -> dict[int, int]:
     """Partition -> its first offset that is still kept. Raises as `end_offsets`."""
+    partitions = await _partitions(settings, topic)
     async with _reader(settings) as consumer:
-        partitions = await _partitions(consumer, topic)
         begins = await consumer.beginning_offsets(partitions)
     return {place.partition: offset for place, offset in begins.items()}
 
@@ -123,8 +132,8 @@ async def committed_offsets(settings: Settings, topic: str) -> dict[int, int]:
 
     Asked by a consumer that does not join the group: the admin client's call is not known to every broker.
     """
+    partitions = await _partitions(settings, topic)
     async with _reader(settings, group_id=settings.group) as consumer:
-        partitions = await _partitions(consumer, topic)
         consumer.assign(partitions)
         found = {partition.partition: await consumer.committed(partition) for partition in partitions}
     return {partition: offset for partition, offset in found.items() if offset is not None}
@@ -223,9 +232,12 @@ async def _ends(consumer: AIOKafkaConsumer, places: list[TopicPartition]) -> dic
     return {place: consumer.highwater(place) for place in places}
 
 
-async def _partitions(consumer: AIOKafkaConsumer, topic: str) -> list[TopicPartition]:
-    await consumer.topics()  # fetches the metadata that the next line looks into
-    numbers = consumer.partitions_for_topic(topic)
-    if not numbers:
+async def _partitions(settings: Settings, topic: str) -> list[TopicPartition]:
+    """Asked of an admin client: a consumer's own view of the cluster may be older than the topic."""
+    async with _admin(settings) as admin:
+        (found,) = await admin.describe_topics([topic])
+    if not found["partitions"]:
         raise ConfigError(f"topic {topic} does not exist; a worker creates it, or PIXASSAY_TOPIC_* is wrong")
-    return [TopicPartition(topic, number) for number in sorted(numbers)]
+    return [
+        TopicPartition(topic, number) for number in sorted(item["partition"] for item in found["partitions"])
+    ]

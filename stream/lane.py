@@ -25,6 +25,7 @@ from stream.retry import pauses
 from stream.settings import Settings
 from stream.telemetry import Telemetry
 from stream.types import Origin
+from stream.waiting import first_of
 
 log = logging.getLogger("pixassay")
 
@@ -60,7 +61,7 @@ class Lane:
                     await self._consume(consumer)
             except (KafkaError, OSError) as error:
                 self._telemetry.lost(Outage(PART, repr(error)), "consumer")
-                await _within(self._stopping.wait(), next(self._retry))
+                await first_of(self._stopping.wait(), seconds=next(self._retry))
         self._telemetry.back(PART, "consumer")
 
     def stop(self) -> None:
@@ -117,14 +118,16 @@ class Lane:
         self._pause_and_resume(consumer, room > 0)
         if room <= 0:
             self._pipeline.room_made.clear()
-            if await self._first_of(self._pipeline.room_made.wait(), KEEP_ALIVE_S):
+            if await first_of(self._pipeline.room_made.wait(), self._stopping.wait(), seconds=KEEP_ALIVE_S):
                 return  # without a poll: one while paused throws away what the client has fetched ahead
+        # getmany waits without end while the group re-assigns: that must not hold up a stop.
+        await first_of(self._fetch_and_take(consumer, room), self._stopping.wait())
+
+    async def _fetch_and_take(self, consumer: AIOKafkaConsumer, room: int) -> None:
+        """Nothing may come between the client's answer and its records' tickets, least of all a revoke."""
         timeout_ms = round(POLL_S * 1000) if room > 0 else 0
         most = max(1, min(room, MOST_RECORDS))
-        # A task, because getmany waits without end while the group re-assigns: it must not hold up a stop.
-        getting = asyncio.ensure_future(consumer.getmany(timeout_ms=timeout_ms, max_records=most))
-        if await self._first_of(getting, None) and getting.done():
-            self._take(getting.result())
+        self._take(await consumer.getmany(timeout_ms=timeout_ms, max_records=most))
 
     def _take(self, batches: dict[TopicPartition, list[Any]]) -> None:
         for partition, records in batches.items():
@@ -222,19 +225,9 @@ class Lane:
                 )
                 break
             self._finished.clear()
-            await _within(self._finished.wait(), left)
+            await first_of(self._finished.wait(), seconds=left)
         await self._commit(consumer, partitions)
         self._tracker.revoke(partitions)
-
-    async def _first_of(self, other: Awaitable[Any], seconds: float | None) -> bool:
-        """Whether `other` or `stop` happened within the time; what did not is cancelled."""
-        tasks = [asyncio.ensure_future(other), asyncio.ensure_future(self._stopping.wait())]
-        try:
-            done, _ = await asyncio.wait(tasks, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for task in tasks:
-                task.cancel()
-        return bool(done)
 
 
 class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]
@@ -256,14 +249,6 @@ def _name(partition: TopicPartition) -> Partition:
 
 def _names(partitions: Iterable[TopicPartition]) -> set[Partition]:
     return {_name(partition) for partition in partitions}
-
-
-async def _within(action: Awaitable[Any], seconds: float) -> None:
-    """Wait for it, but no longer than this."""
-    try:
-        await asyncio.wait_for(action, seconds)
-    except TimeoutError:
-        return
 
 
 async def _answered(action: Awaitable[Any]) -> None:
