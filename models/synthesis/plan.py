@@ -19,7 +19,8 @@ class Job:
 
     photograph: Path
     source: str
-    group: str
+    stem: str  # the picture's name within its source
+    group: str  # the photograph, or the prompt that several pictures share
     copy: int
     short_sides: tuple[int, int]
     whole: bool  # never crop
@@ -28,8 +29,8 @@ class Job:
 
     @property
     def name(self) -> str:
-        """Unique file stem: source, photograph, copy."""
-        return f"{self.group.replace('/', '__')}__{self.copy}"
+        """Unique file stem: source, picture, copy."""
+        return f"{self.source}__{self.stem}__{self.copy}"
 
 
 def read_plan(file: Path) -> dict[str, Any]:
@@ -64,7 +65,8 @@ def _choose(entry: dict[str, Any], folders: list[Path], seed: int) -> list[Path]
 
 
 def _job(entry: dict[str, Any], photograph: Path, copy: int, rates: dict[str, float], seed: int) -> Job:
-    group = f"{entry['name']}/{_group(entry, photograph)}"
+    stem = _stem(entry, photograph)
+    group = f"{entry['name']}/{_prompt(entry, stem) or stem}"
     ready = entry.get("generator", "")
     boosted = {**rates, **entry.get("rates", {})}
     draws = seeded(seed, "generators", group, copy).random(len(boosted))
@@ -72,13 +74,18 @@ def _job(entry: dict[str, Any], photograph: Path, copy: int, rates: dict[str, fl
     low, high = entry["short_sides"]
     generators = () if ready else tuple(chosen)
     whole = bool(entry.get("whole", False))
-    return Job(photograph, entry["name"], group, copy, (low, high), whole, ready, generators)
+    return Job(photograph, entry["name"], stem, group, copy, (low, high), whole, ready, generators)
 
 
-def _group(entry: dict[str, Any], photograph: Path) -> str:
-    """What must not part in a split: the photograph, or the prompt (consecutive numbers share one)."""
-    if "per_prompt" in entry:
-        number = int(re.findall(r"\d+", photograph.stem)[-1])
-        return f"prompt_{number // entry['per_prompt']}"
+def _stem(entry: dict[str, Any], photograph: Path) -> str:
+    """The file's stem; below class folders with the class before it, as the same numbers recur there."""
     parent = photograph.parent.name
     return photograph.stem if parent == entry["folder"] else f"{parent}_{photograph.stem}"
+
+
+def _prompt(entry: dict[str, Any], stem: str) -> str:
+    """Which prompt a ready-made picture is of, where runs of `per_prompt` numbers share one."""
+    if "per_prompt" not in entry:
+        return ""
+    number = int(re.findall(r"\d+", stem)[-1])
+    return f"prompt_{number // entry['per_prompt']}"
