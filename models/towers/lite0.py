@@ -59,21 +59,19 @@ class Block(nn.Module):
 
 
 class Lite0Tower(Tower):
-    """16 blocks, 1280-d pooled features. Its joint space is its centred pooled space.
+    """16 blocks, 1280-d pooled features. Its joint space is its pooled space.
 
     MiniLM's class texts are brought into that space by a projection fitted on pictures whose
-    subject is known (`models.text`): a projection of the image side would throw forensic detail away.
+    subject is known (`models.text_side`): a projection of the image side would throw forensic detail away.
     """
 
     name, multiple, pooled_dim, joint_dim = "lite0", 32, POOLED, POOLED
-    centre: Tensor  # [1280], the mean of pooled features
 
     def __init__(self) -> None:
         super().__init__(mean=(127.0,) * 3, std=(128.0,) * 3)
         self.first = Same(3, 32, 3, stride=2)
         self.blocks = nn.ModuleList(Block(*shape) for shape in LAYOUT)
         self.last = Same(320, POOLED, 1)
-        self.register_buffer("centre", torch.zeros(POOLED))
         self.register_buffer("class_text", torch.zeros(2, POOLED))
 
     def stem(self, pixels: Tensor) -> Tensor:
@@ -85,8 +83,8 @@ class Lite0Tower(Tower):
         return F.relu6(self.last(h)).mean(dim=(2, 3))
 
     def joint(self, pooled: Tensor) -> Tensor:
-        """[B, 1280] -> [B, 1280], centred."""
-        return pooled - self.centre
+        """The pooled features themselves."""
+        return pooled
 
     def adaptable(self, block: nn.Module) -> Iterator[str]:
         """Both 1x1 convolutions of a block."""

