@@ -4,6 +4,7 @@ import hashlib
 import re
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 from typing import Any
 
 import boto3
@@ -85,7 +86,7 @@ class Fetcher:
         bucket, key = self._bucket_and_key(uri)
         try:
             answer = self._client().get_object(Bucket=bucket, Key=key)
-            with answer["Body"] as body:
+            with closing(answer["Body"]) as body:  # its own __enter__ gives the raw response
                 return _capped(answer.get("ContentLength"), body, self._settings.max_bytes)
         except (ClientError, BotoCoreError) as error:
             raise _translated(error, uri) from error
