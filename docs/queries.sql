@@ -13,7 +13,7 @@ ORDER BY uploads DESC;
 -- Which flagged uploads wait for a reviewer, the most suspected first?
 SELECT verdict_id, tenant, upload_id, uploader_id, verdict, round(score::numeric, 4) AS score, reasons, uri
 FROM review_queue
-ORDER BY score DESC
+ORDER BY review_queue.score DESC
 LIMIT 20;
 
 -- name: scores_of_one_upload

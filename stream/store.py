@@ -11,7 +11,7 @@ from uuid import UUID
 
 import numpy as np
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import ARRAY, insert
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB, insert
 
 from models.bundle import Bundle
 from stream import tables
@@ -109,18 +109,34 @@ def _stored(connection: sa.Connection, ids: Sequence[str]) -> dict[str, Row]:
 
 def _insert_verdicts(connection: sa.Connection, rows: list[dict[str, Any]]) -> set[str]:
     """Insert what is new; the verdict_ids of the rows that are now ours."""
-    statement = insert(verdicts).on_conflict_do_nothing().returning(verdicts.c.verdict_id)
-    return {str(key) for key in connection.execute(statement, rows).scalars()}
+    return {str(key) for key in connection.execute(_INSERT, {"rows": rows}).scalars()}
+
+
+def _insert_statement() -> sa.Executable:
+    """All rows of a batch as one JSON parameter, which Postgres takes apart again.
+
+    A parameter a value (256 rows x 26 columns) cost the worker 18 times the CPU in the driver.
+    """
+    names = [column.name for column in verdicts.columns]
+    rows = sa.bindparam("rows", type_=JSONB)
+    record = sa.func.jsonb_populate_recordset(sa.text("CAST(NULL AS verdicts)"), rows)
+    incoming = record.table_valued(*(sa.column(column.name, column.type) for column in verdicts.columns))
+    statement = insert(verdicts).from_select(names, sa.select(*incoming.c))
+    return statement.on_conflict_do_nothing().returning(verdicts.c.verdict_id)
+
+
+_INSERT = _insert_statement()
 
 
 def _row(outcome: Outcome, views_version: int) -> dict[str, Any]:
+    """The row as JSON holds it: floats keep every bit, times are written out with their zone."""
     upload, judgement, facts = outcome.job.upload, outcome.judgement, outcome.facts
     extra = {name: value for name, value in judgement.logits.items() if name not in LOGIT_COLUMNS}
     return {
         "tenant": upload.tenant,
         "upload_id": upload.upload_id,
         "bundle": outcome.bundle,
-        "uploaded_at": upload.uploaded_at,
+        "uploaded_at": upload.uploaded_at.isoformat(),
         "verdict_id": outcome.verdict_id,
         "uploader_id": upload.uploader_id,
         "uri": upload.uri,
@@ -136,7 +152,7 @@ def _row(outcome: Outcome, views_version: int) -> dict[str, Any]:
         "reasons": [str(reason) for reason in judgement.reasons],
         "policy": judgement.policy,
         "views_version": views_version,
-        "decided_at": outcome.decided_at,
+        "decided_at": outcome.decided_at.isoformat(),
         "latency_ms": outcome.latency_ms,
         "topic": outcome.job.origin.topic,
         "partition": outcome.job.origin.partition,

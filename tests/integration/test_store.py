@@ -135,8 +135,8 @@ def test_two_writers_of_the_same_rows_agree(database_url: str) -> None:
 @pytest.mark.parametrize(
     ("fault", "told"),
     [
-        ({"facts": PictureFacts("JP\0EG", 1, 1, 1)}, "NUL"),  # the driver refuses to send it
-        ({"facts": PictureFacts("JPEG", 2**40, 1, 1)}, "out of range"),  # Postgres refuses the value
+        ({"facts": PictureFacts("JP\0EG", 1, 1, 1)}, "unsupported Unicode"),  # text that Postgres cannot hold
+        ({"facts": PictureFacts("JPEG", 2**40, 1, 1)}, "out of range"),  # a number that its column cannot
         ({"score": 1.5}, "verdicts_score_is_probability"),  # a check of ours does
         ({"logits": {"probe": float("nan")}}, "invalid input syntax for type json"),
     ],
