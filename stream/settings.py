@@ -3,6 +3,8 @@
 The only module that looks at the environment. docs/settings.md is generated from it.
 """
 
+import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -114,3 +116,8 @@ def load_settings(**overrides: object) -> Settings:
     except ValidationError as error:
         faults = (f"{PREFIX}{str(fault['loc'][0]).upper()}: {fault['msg']}" for fault in error.errors())
         raise ConfigError("; ".join(faults)) from error
+
+
+def child_environment(variables: Mapping[str, str]) -> dict[str, str]:
+    """Our environment with `variables` on top, for a program of ours that is started as a process."""
+    return {**os.environ, **variables}
