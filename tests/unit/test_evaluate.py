@@ -144,7 +144,7 @@ def test_an_evaluation_is_written_and_shown(
 
 
 def test_what_cannot_be_computed_is_null_in_json(
-    bundle: Bundle, pictures: list[Picture], tmp_path: Path
+    tiny_bundle: Bundle, pictures: list[Picture], tmp_path: Path
 ) -> None:
     strangers = [
         one if not one.label else Picture(one.path, 1, "x", "x", "elsewhere", one.group) for one in pictures
