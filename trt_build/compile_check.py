@@ -1,0 +1,86 @@
+"""Compiles the GPU graphs where there is no GPU: TensorRT-RTX, ahead of time, for named architectures.
+
+It checks that TensorRT reads every node, that the types agree (strong typing) and that kernels are found. It
+runs nothing, and TensorRT proper has other kernels: numbers come from `verify`, speed from a GPU.
+"""
+
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import onnx
+
+from models.engine_file import Precision
+from trt_build.network import BatchRange, CompileFault, parse
+from trt_build.precision import in_precision
+
+TARGETS = ("SM80", "SM89")  # A100, L4
+BATCHES = BatchRange(1, 32, 64)
+
+
+@dataclass(frozen=True, slots=True)
+class Compiled:
+    """A graph that TensorRT takes."""
+
+    nodes: int
+    seconds: float
+    plan_bytes: int
+    warnings: tuple[str, ...]
+
+
+def compile_check(
+    graph: onnx.ModelProto, precision: Precision = "f16", targets: Sequence[str] = TARGETS
+) -> Compiled:
+    """Compile a float32 graph in `precision` for GPU architectures. Raises CompileFault."""
+    started = time.perf_counter()
+    trt = _tensorrt_rtx()
+    narrowed = in_precision(graph, precision)
+    nodes = len(narrowed.graph.node)
+    network = parse(trt, narrowed)
+    del narrowed  # the parser has its own copy
+    config = network.config([BATCHES])  # no timing cache: that would look for a GPU
+    config.num_compute_capabilities = len(targets)
+    for index, target in enumerate(targets):
+        config.set_compute_capability(getattr(trt.ComputeCapability, target), index)
+    plan = network.build(config)
+    return Compiled(nodes, time.perf_counter() - started, len(plan), tuple(network.log.warnings))
+
+
+def large_ensemble(blocks: int = 24, shared: int = 18) -> onnx.ModelProto:
+    """Three detectors on ViT-L/14 with random weights, the first `shared` blocks computed once a view.
+
+    `blocks` below 24 cuts the tower short. Needs torch.
+    """
+    from models.ensemble import Branch, Ensemble
+    from models.spec import ViewSpec
+    from models.towers.vit import VitTower
+    from trt_build.export import export_onnx
+    from trt_build.halve import round_weights
+
+    tower = VitTower(depth=blocks)
+    branches = [
+        Branch("pin_clip", tower, shared, "joint"),
+        Branch("dgs_net", tower, shared, "joint"),
+        Branch("masm", tower, shared, "pooled"),
+    ]
+    views = [
+        ViewSpec(name="global", kind="global", size=224),
+        ViewSpec(name="mosaic", kind="mosaic", size=224),
+    ]
+    ensemble = Ensemble(tower, branches, views, ["global", "mosaic", "global"])
+    round_weights(ensemble)
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "large.onnx"
+        export_onnx(ensemble, file)
+        return onnx.load(file)
+
+
+def _tensorrt_rtx() -> Any:
+    try:
+        import tensorrt_rtx
+    except ImportError as error:
+        raise CompileFault("tensorrt-rtx is not installed: install pixassay's `check` extra") from error
+    return tensorrt_rtx
