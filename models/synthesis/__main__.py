@@ -13,6 +13,8 @@ from models.synthesis.fetch import fetch as fetch_package
 from models.synthesis.fetch import packages
 from models.synthesis.make import synthesize
 
+LOG_EVERY = 100
+
 app = typer.Typer(help="Training pictures: real photographs and their re-syntheses.", no_args_is_help=True)
 
 
@@ -45,10 +47,13 @@ def make(
         todo = plans.jobs(plans.read_plan(plan), data, seed)[:limit]
         with _bar(console) as bar:
             task = bar.add_task("starting", total=len(todo))
-            made = synthesize(
-                todo, out, weights=data, seed=seed,
-                progress=lambda done, what: bar.update(task, completed=done, description=what),
-            )  # fmt: skip
+
+            def progress(done: int, what: str) -> None:
+                bar.update(task, completed=done, description=what)
+                if not console.is_terminal and done % LOG_EVERY == 0:  # a log file gets lines, not a bar
+                    console.print(f"{done} of {len(todo)} photographs")
+
+            made = synthesize(todo, out, weights=data, seed=seed, progress=progress)
     except SynthesisError as error:
         console.print(f"error: {error}", style="red")
         raise typer.Exit(1) from error
