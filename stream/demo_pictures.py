@@ -43,7 +43,7 @@ class Picture:
 
 # scikit-image (public domain and CC0, see skimage.data): file -> what it shows.
 _SCIKIT_IMAGE = {
-    "astronaut.png": "portrait, NASA",
+    "astronaut.png": "portrait",
     "brick.png": "brick wall",
     "camera.png": "photographer",
     "chelsea.png": "cat",
@@ -51,10 +51,10 @@ _SCIKIT_IMAGE = {
     "coins.png": "coins",
     "grass.png": "grass",
     "gravel.png": "gravel",
-    "hubble_deep_field.jpg": "galaxies, NASA",
-    "moon.png": "the moon, NASA",
+    "hubble_deep_field.jpg": "galaxies",
+    "moon.png": "the moon",
     "motorcycle_left.png": "motorcycle",
-    "rocket.jpg": "rocket, SpaceX",
+    "rocket.jpg": "rocket",
 }
 
 # foolbox (MIT), foolbox/data: file -> what it shows. One of its twenty has a caption laid over it.
@@ -184,7 +184,7 @@ def _photographs() -> Iterator[Picture]:
     ):
         for name, what in shows.items():
             file = _folder(package) / folder / name
-            yield Picture(f"real/{name}", _read(file), "real", f"{title}: {what}", file)
+            yield Picture(f"real/{name}", _read(file), "real", f"{what} ({title})", file)
 
 
 def _ai_pictures() -> Iterator[Picture]:

@@ -4,6 +4,8 @@ import base64
 import io
 import math
 import re
+import statistics
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -20,6 +22,7 @@ from stream.queries import NamedQuery
 
 _TEMPLATE = Path(__file__).with_name("report.html")
 _THUMB = 320  # pixels of the longer side
+_COLUMNS = 90  # of the chart: dots of one column are put above each other
 _LABELS = {"ai": "AI pictures", "real": "photographs", None: "other files"}
 _WARNS = re.compile(r"not reliable|limit|caution|caveat|out of scope|not for", re.IGNORECASE)
 
@@ -59,6 +62,7 @@ def write_report(
         caution=caution(results.bundle),
         table=confusion(results.items),
         shares=[share(results, label) for label in ("ai", "real") if results.share_flagged(label)[1]],
+        histories=histories(results.items),
         dots=dots(results.items),
         cards=[card(item, results.bundle) for item in results.items],
         totals=results.totals,
@@ -101,6 +105,20 @@ def share(results: Results, label: str) -> Share:
     return Share(str(_LABELS[label]), flagged, count, max(0.0, middle - half), min(1.0, middle + half))
 
 
+def histories(items: list[Item]) -> list[str]:
+    """What else differs between the labels: file formats and sizes. Empty with fewer than two labels."""
+    found = []
+    for label in ("ai", "real"):
+        rows = [i.row for i in items if i.sent.picture.label == label and i.row["width"] is not None]
+        if rows:
+            formats = ", ".join(
+                f"{count} {name}" for name, count in Counter(r["format"] for r in rows).items()
+            )
+            side = statistics.median(min(row["width"], row["height"]) for row in rows)
+            found.append(f"{_LABELS[label]}: {formats}, median shorter side {side:g} pixels")
+    return found if len(found) > 1 else []
+
+
 def dots(items: list[Item]) -> list[dict[str, Any]]:
     """A row of dots a label: score, a lane that keeps dots apart, name and verdict."""
     rows = []
@@ -108,10 +126,10 @@ def dots(items: list[Item]) -> list[dict[str, Any]]:
         judged = [i for i in items if i.sent.picture.label == label and i.row["score"] is not None]
         points, taken = [], dict[int, int]()
         for item in sorted(judged, key=lambda item: item.row["score"]):
-            column = round(item.row["score"] * 120)
+            column = round(item.row["score"] * _COLUMNS)
             lane = taken[column] = taken.get(column, -1) + 1
             step = (lane + 1) // 2 * (1 if lane % 2 else -1)
-            points.append({"x": column / 120, "lane": step, "item": item})
+            points.append({"x": item.row["score"], "lane": step, "item": item})
         if points:
             rows.append({"words": words, "points": points, "reach": max(abs(p["lane"]) for p in points)})
     return rows

@@ -126,10 +126,10 @@ with embedded_stack(load_settings(), "mine") as stack:
 def owner(temporary: Path) -> Iterator[tuple["subprocess.Popen[str]", list[int]]]:
     """A process that owns all three servers, and their ports."""
     environment = {**os.environ, "TMPDIR": str(temporary)}
+    # A run in the background of a script ignores SIGINT, and its children inherit that.
+    command = ["env", "--default-signal=INT", sys.executable, "-c", OWNER]
     pipe = subprocess.PIPE
-    with subprocess.Popen(
-        [sys.executable, "-c", OWNER], stdin=pipe, stdout=pipe, text=True, env=environment
-    ) as process:
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, env=environment) as process:
         assert process.stdout
         try:
             yield process, [int(port) for port in process.stdout.readline().split()]
