@@ -54,6 +54,8 @@ def large_ensemble(blocks: int = 24, shared: int = 18) -> onnx.ModelProto:
 
     `blocks` below 24 cuts the tower short. Needs torch.
     """
+    import torch
+
     from models.ensemble import Branch, Ensemble
     from models.spec import ViewSpec
     from models.towers.vit import VitTower

@@ -33,9 +33,18 @@ class Log:
     errors: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
+    def clear(self) -> None:
+        """Forget what was reported."""
+        self.errors.clear()
+        self.warnings.clear()
+
+    def reasons(self) -> str:
+        """The first errors, in one line."""
+        return "; ".join(self.errors[:MAX_MESSAGES]) or "no reason was given"
+
 
 @functools.cache
-def _logger(trt: Any) -> tuple[Any, Log]:
+def process_logger(trt: Any) -> tuple[Any, Log]:
     """TensorRT takes one logger a process, and uses it as long as the process lives."""
     log = Log()
 
@@ -73,25 +82,21 @@ class Network:
                 shapes = ((batch, *row) for batch in (wanted.least, wanted.best, wanted.most))
                 profile.set_shape(tensor.name, *shapes)
             if config.add_optimization_profile(profile) < 0:
-                raise CompileFault(f"profile {wanted} was refused: {self._reasons()}")
+                raise CompileFault(f"profile {wanted} was refused: {self.log.reasons()}")
         return config
 
     def build(self, config: Any) -> bytes:
         """The serialised plan. Raises CompileFault."""
         plan = self.builder.build_serialized_network(self.network, config)
         if plan is None:
-            raise CompileFault(f"the graph does not compile: {self._reasons()}")
+            raise CompileFault(f"the graph does not compile: {self.log.reasons()}")
         return bytes(plan)
-
-    def _reasons(self) -> str:
-        return "; ".join(self.log.errors[:MAX_MESSAGES]) or "no reason was given"
 
 
 def parse(trt: Any, graph: onnx.ModelProto) -> Network:
     """A strongly typed network: types come from the graph and nothing else. Raises CompileFault."""
-    logger, log = _logger(trt)
-    log.errors.clear()
-    log.warnings.clear()
+    logger, log = process_logger(trt)
+    log.clear()
     builder = trt.Builder(logger)
     # Always on in TensorRT 11, where the flag is accepted; must be asked for in 10.
     network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
