@@ -20,7 +20,7 @@ Views = Mapping[str, NDArray[np.uint8]]
 
 
 class NoMachine(Exception):
-    """Engines cannot be built or run here; the message says what is missing."""
+    """Engines cannot be built or run here; the message says why, as the end of a sentence."""
 
 
 class Machine(Protocol):
@@ -46,7 +46,7 @@ class LocalMachine:
         try:
             self.gpu = find_gpu()
         except NoGpu as error:
-            raise NoMachine(f"an engine is built on the GPU that will run it, and {error}") from error
+            raise NoMachine(str(error)) from error
         try:
             import tensorrt
             from cuda.bindings import runtime

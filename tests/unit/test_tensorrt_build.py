@@ -42,7 +42,7 @@ class FakeMachine:
         self.compiled.append(profiles)
         config = parse(tensorrt_rtx, graph).config(profiles)
         assert config.num_optimization_profiles == len(profiles)
-        return graph.SerializeToString()
+        return bytes(graph.SerializeToString())
 
     def load(self, plan: bytes) -> Callable[[int, Views], NDArray[np.float32]]:
         session = onnxruntime.InferenceSession(plan, providers=["CPUExecutionProvider"])
@@ -136,7 +136,7 @@ def test_without_a_driver_nothing_is_imported(tmp_path: Path, monkeypatch: pytes
         raise NoGpu("there is no NVIDIA driver")
 
     monkeypatch.setattr(machine_module, "find_gpu", no_gpu)
-    with pytest.raises(NoMachine, match="built on the GPU that will run it, and there is no NVIDIA driver"):
+    with pytest.raises(NoMachine, match=r"^there is no NVIDIA driver$"):
         LocalMachine(tmp_path)
 
 

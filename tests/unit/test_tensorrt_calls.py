@@ -15,11 +15,11 @@ import pytest
 import tensorrt_rtx
 from cuda.bindings import runtime
 
-from models.gpu import NoGpu, find_gpu
 from stream.engines import tensorrt_cuda
 from stream.engines.tensorrt_cuda import CudaDevice
 from stream.engines.tensorrt_plan import TensorRtPlan
 from stream.engines.tensorrt_seam import DeviceFault, TensorSpec
+from tests.gpu.here import why_no_gpu
 
 SHAPES = {"crops": (-1, 8, 8, 3), "logits": (-1, 3)}
 ADDRESSES = {"crops": 0x1000, "logits": 0x2000}
@@ -173,14 +173,6 @@ def test_an_output_larger_than_its_buffer_is_refused() -> None:
         trt.run()
 
 
-def gpu_here() -> bool:
-    try:
-        find_gpu()
-    except NoGpu:
-        return False
-    return True
-
-
 HOST = np.zeros(4, np.uint8)
 CALLS: dict[str, tuple[str, Callable[[CudaDevice], object]]] = {
     "stream": ("cudaStreamCreateWithFlags", lambda device: device.stream()),
@@ -197,7 +189,7 @@ CALLS: dict[str, tuple[str, Callable[[CudaDevice], object]]] = {
 }
 
 
-@pytest.mark.skipif(gpu_here(), reason="the calls use made-up handles, which a driver would follow")
+@pytest.mark.skipif(not why_no_gpu(), reason="the calls use made-up handles, which a driver would follow")
 @pytest.mark.parametrize("name", CALLS)
 def test_without_a_driver_every_cuda_call_raises_and_names_itself(name: str) -> None:
     function, call = CALLS[name]
