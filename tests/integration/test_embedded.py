@@ -1,6 +1,7 @@
 """The embedded servers answer, come back on the same address, and never outlive their owner."""
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -18,6 +19,7 @@ from confluent_kafka.cimpl import NewTopic
 from stream.embedded import Postgres, S3Store, SeaweedFS, Tansu, embedded_stack
 from stream.embedded.broker import answers_kafka
 from stream.embedded.places import LOOPBACK, Ports, remove_abandoned, temporary_folder
+from stream.embedded.postgres import embedded_postgres_folder
 from stream.embedded.process import Child
 from stream.errors import ConfigError
 from stream.settings import load_settings
@@ -49,6 +51,23 @@ def test_postgres_keeps_rows_over_a_restart(fresh_postgres: Postgres) -> None:
     fresh_postgres.restart()
     with psycopg.connect(fresh_postgres.url()) as connection:
         assert connection.execute("select word from kept").fetchall() == [("here",)]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root runs Postgres as another user")
+def test_postgres_runs_from_a_folder_that_only_root_may_enter(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tmp_path.chmod(0o700)
+    installed = embedded_postgres_folder()
+    for part in (installed.parent, installed.parent.with_name("embedded_postgres.libs")):
+        shutil.copytree(part, tmp_path / part.name)
+    monkeypatch.setattr(
+        "stream.embedded.postgres.embedded_postgres_folder",
+        lambda: tmp_path / installed.parent.name / installed.name,
+    )
+    with Postgres() as server:
+        assert server.query("select 1") == "1\n"
+        assert not server.psql.is_relative_to(tmp_path)
 
 
 def test_postgres_wants_the_password(postgres: Postgres) -> None:
