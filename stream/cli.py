@@ -42,7 +42,7 @@ COMMANDS = {
     "dead": Command("stream.commands.dead", "app", "Look at dead letters."),
     "db": Command("stream.commands.db", "app", "Create and upgrade the database schema, make partitions."),
     "doctor": Command("stream.commands.doctor", "doctor", "Check settings, bundle, engine and connections."),
-    "model": Command("models.cli", "app", "Train, evaluate and look at detectors.", extra="train"),
+    "model": Command("trt_build.cli", "model", "Train, evaluate and look at detectors.", extra="train"),
     "engine": Command("trt_build.cli", "app", "Build and verify engines.", extra="train"),
 }
 
