@@ -13,9 +13,10 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from models.bundle import Bundle, load_bundle
+from models.bundle import load_bundle
 
 app = typer.Typer(no_args_is_help=True)
+LOG_EVERY = 25
 BUNDLED = Path(__file__).with_name("bundled") / "default"
 
 Data = Annotated[
@@ -74,6 +75,8 @@ def train(
             if stage not in tasks:
                 tasks[stage] = int(bar.add_task(stage, total=steps))
             bar.update(tasks[stage], completed=step)  # type: ignore[arg-type]
+            if not console.is_terminal and step % LOG_EVERY == 0:  # a log file gets lines, not a bar
+                console.print(f"{stage}: step {step} of {steps}")
 
         facts = train_run(data, out, recipe, hold_out or [], threads=threads, progress=progress)
     console.print_json(json.dumps(facts))
@@ -87,14 +90,21 @@ def calibrate(
 ) -> None:
     """Fit the bundle's calibration, fusion and thresholds on pictures that it was not trained on."""
     from models.data import split_pictures
-    from models.fit import calibrate_bundle
+    from models.fit import calibrate_bundle, measure_bundle
     from models.holdout import parse_holdout
     from models.layouts import scan
 
     split = split_pictures(scan(data), holdout=parse_holdout(hold_out or []))
-    reals = [p for p in (*split.validation, *split.test, *split.unseen) if p.label == 0]
-    done = calibrate_bundle(load_bundle(bundle), split.validation, list(dict.fromkeys(reals)))
-    _tell(done)
+    test = set(split.test)
+    reals = [p for p in (*split.validation, *split.unseen) if p.label == 0 and p not in test]
+    done = calibrate_bundle(load_bundle(bundle), split.validation, reals)
+    described = (
+        f"{len(split.test)} test pictures whose photographs and prompts were not trained on, short side 256; "
+        "their generators were trained on, so this says nothing about unseen ones"
+    )
+    done = measure_bundle(done, split.test, described)
+    policy = done.manifest.policy
+    Console(stderr=True).print(f"bundle {done.id}: synthetic from {policy.synthetic:.3f}; {policy.basis}")
 
 
 @app.command()
@@ -117,11 +127,6 @@ def evaluate(
     show_tables(found, Console())
     if out:
         write(found, out)
-
-
-def _tell(bundle: Bundle) -> None:
-    policy = bundle.manifest.policy
-    Console(stderr=True).print(f"bundle {bundle.id}: synthetic from {policy.synthetic:.3f}; {policy.basis}")
 
 
 def _bar(console: Console) -> Progress:

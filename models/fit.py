@@ -1,14 +1,15 @@
 """Calibrate a bundle: Platt lines, fusion and thresholds, written into its manifest."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from models.bundle import Bundle, write_bundle
+from models.bundle import CARD, Bundle, write_bundle
 from models.calibrate import Threshold, conformal_threshold, fit_fusion, fit_platt
+from models.card import render_card
 from models.layouts import Picture
+from models.report import evaluate_bundle
 from models.scoring import open_engine, probabilities, score
 from models.spec import DetectorSpec, Manifest, PolicySpec
 
@@ -51,6 +52,29 @@ def calibrate_bundle(
     return rewrite(bundle, fused.model_copy(update={"policy": policy}))
 
 
+def measure_bundle(bundle: Bundle, pictures: Sequence[Picture], described: str) -> Bundle:
+    """Measure the calibrated bundle on `pictures`; figures and model card go into it."""
+    table = evaluate_bundle(bundle, pictures, short_side=SHORT_SIDE).fused
+    generators = {
+        row.generator: {
+            "auc": round(row.auc, 3),
+            "auc_own": None if np.isnan(row.auc_own) else round(row.auc_own, 3),
+            "facts_auc": round(row.facts_auc, 3),
+            "found": round(row.fake_accuracy, 3),
+        }
+        for row in table.generators
+    }
+    metrics = {
+        "pictures": described,
+        "summary": {name: round(value, 3) for name, value in table.summary.items()},
+        "generators": generators,
+        "sources": {row.source: round(row.false_positive_rate, 3) for row in table.sources},
+    }
+    manifest = bundle.manifest.model_copy(update={"metrics": metrics})
+    (bundle.path / CARD).write_text(render_card(manifest), encoding="utf-8")
+    return rewrite(bundle, manifest)
+
+
 def fuse(manifest: Manifest, logits: NDArray[np.float64], pictures: Sequence[Picture]) -> Manifest:
     """The manifest with Platt lines and non-negative stacking fitted on raw logits [N, D]."""
     labels = np.array([picture.label for picture in pictures], dtype=np.int64)
@@ -73,11 +97,7 @@ def worst_threshold(reals: NDArray[np.float64], sources: NDArray[np.str_], rate:
     return max((conformal_threshold(group, rate) for group in enough), key=lambda found: found.value)
 
 
-def rewrite(bundle: Bundle, manifest: Manifest, **updates: Any) -> Bundle:
-    """Write the bundle's manifest again: same files, other fields."""
-    fields = {
-        name: getattr(manifest, name)
-        for name in type(manifest).model_fields
-        if name not in ("files", "schema_")
-    }
-    return write_bundle(bundle.path, {**fields, **updates})
+def rewrite(bundle: Bundle, manifest: Manifest) -> Bundle:
+    """Write the bundle's manifest again, with the hashes of the files as they are now."""
+    names = [name for name in Manifest.model_fields if name not in ("files", "schema_")]
+    return write_bundle(bundle.path, {name: getattr(manifest, name) for name in names})
