@@ -5,8 +5,8 @@ from models.spec import Manifest
 WARNING = (
     "**A demonstration, not a reliable detector.** The default bundle is a small network trained in "
     "minutes on a few thousand pictures. It is not reliable on generators that it has not seen, and "
-    "today's text-to-image models are such. Do not act on its verdicts about real people's pictures. What makes the service "
-    "reliable is a bundle trained on a large pretrained tower with data of your own."
+    "today's text-to-image models are such. Do not act on its verdicts about real people's pictures. "
+    "What makes the service reliable is a bundle trained on a large pretrained tower with data of your own."
 )
 LIMITS = (
     "It judges whole pictures: small edits, inpainting and face swaps inside a real photograph are missed.",
@@ -33,7 +33,7 @@ def render_card(manifest: Manifest) -> str:
 
 def _what(manifest: Manifest) -> str:
     lines = [
-        f"Detectors on the tower `{manifest.tower}` in one graph; the blocks before their adapters are shared.",
+        f"Detectors on the tower `{manifest.tower}` in one graph; blocks before the adapters are shared.",
         "",
         "| detector | view | weight in the score |",
         "| --- | --- | --- |",
