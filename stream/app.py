@@ -173,7 +173,7 @@ def shell(settings: Settings, lane: Lane, labels: Labels) -> faust.App:
     return app
 
 
-def _credentials(settings: Settings) -> faust.auth.Credentials | None:
+def _credentials(settings: Settings) -> faust.SASLCredentials | faust.SSLCredentials | None:
     context = tls_context(settings)
     if settings.kafka_security.startswith("SASL"):
         password = settings.kafka_password

@@ -119,15 +119,20 @@ class History:
             return [{str(name): value for name, value in row.items()} for row in found]
 
 
+# Lateral, so that each upload is looked up in the index, however the planner guesses the sizes.
 _COUNTS = sa.text(
     """
-    SELECT tenant, upload_id, max(rows) AS rows
-    FROM (
-        SELECT tenant, upload_id, bundle, count(*) AS rows
-        FROM unnest(CAST(:tenants AS text[]), CAST(:ids AS text[])) AS wanted (tenant, upload_id)
-        JOIN verdicts USING (tenant, upload_id)
-        GROUP BY tenant, upload_id, bundle
-    ) AS by_bundle
-    GROUP BY tenant, upload_id
+    SELECT wanted.tenant, wanted.upload_id, most.rows
+    FROM unnest(CAST(:tenants AS text[]), CAST(:ids AS text[])) AS wanted (tenant, upload_id)
+    CROSS JOIN LATERAL (
+        SELECT max(by_bundle.rows) AS rows
+        FROM (
+            SELECT count(*) AS rows
+            FROM verdicts
+            WHERE verdicts.tenant = wanted.tenant AND verdicts.upload_id = wanted.upload_id
+            GROUP BY bundle
+        ) AS by_bundle
+    ) AS most
+    WHERE most.rows IS NOT NULL
     """
 )
