@@ -17,7 +17,7 @@ from mode import Service
 from stream.errors import Outage
 from stream.events import Label
 from stream.flag import Flagger
-from stream.kafka import PART, ensure_topics, tls_context
+from stream.kafka import METADATA_MS, PART, ensure_topics, tls_context
 from stream.labels import Labels, add_label_agent
 from stream.lane import Lane
 from stream.parts import load_parts
@@ -159,6 +159,7 @@ def shell(settings: Settings, lane: Lane, labels: Labels) -> faust.App:
         broker_request_timeout=max(90.0, settings.session_timeout_s + 10),
         broker_commit_interval=settings.commit_interval_s,
         consumer_auto_offset_reset="earliest",
+        consumer_metadata_max_age_ms=METADATA_MS,
         processing_guarantee="at_least_once",
         # Waits for the event at work when partitions go; without it Faust acknowledges half-done work.
         stream_wait_empty=True,

@@ -18,6 +18,9 @@ PART = "kafka"
 _TOPIC_EXISTS = 36
 _REQUEST_MS = 10_000
 _READ_MS = 10_000
+# How old a consumer's view of the topics may be. A broker that has just come up may not know a topic
+# yet; the group then assigns none of it until the view is renewed.
+METADATA_MS = 10_000
 
 
 @dataclass(frozen=True, slots=True)

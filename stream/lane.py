@@ -18,7 +18,7 @@ from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
 
 from stream.errors import Outage
 from stream.events import parse_record
-from stream.kafka import PART, client_options
+from stream.kafka import METADATA_MS, PART, client_options
 from stream.offsets import OffsetTracker, Partition, Ticket
 from stream.pipeline import Part, Pipeline
 from stream.retry import pauses
@@ -95,6 +95,7 @@ class Lane:
             "rebalance_timeout_ms": rebalance_ms,
             "request_timeout_ms": rebalance_ms + 5000,
             "max_poll_records": MOST_RECORDS,
+            "metadata_max_age_ms": METADATA_MS,
         }
 
     async def _consume(self, consumer: AIOKafkaConsumer) -> None:

@@ -180,7 +180,8 @@ class Pipeline:
         way.fetched = Fetched(b"", way.fetched.sha256)  # the views are all that is needed from here on
         way.bytes.resize(sum(array.nbytes for array in views.arrays.values()))
         await way.seat.move(self._rooms.detecting)
-        logits = await self._steps.score(views.arrays)
+        # Views have one shape whatever the picture, so what fails here is the engine and not the upload.
+        logits = await persist(functools.partial(self._steps.score, views.arrays), self._telemetry)
         return self._steps.judge(logits, way.job.upload.tenant)
 
     async def _fetch(self, upload: Upload) -> Fetched:

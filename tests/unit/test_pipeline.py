@@ -139,6 +139,7 @@ async def test_a_cancelled_future_of_a_step_is_a_defect_not_the_end_of_the_uploa
     [
         ("fetch_fault", Outage("object store", "away")),
         ("decode_fault", Outage("decoder", "no process")),
+        ("score_fault", Outage("engine", "the device is lost")),
         ("write_fault", Outage("database", "away")),
         ("write_fault", ConfigError("a right is missing")),
         ("review_fault", Outage("kafka", "away")),
