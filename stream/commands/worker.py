@@ -80,7 +80,9 @@ def upload(
     pictures = list(pictures_in(paths))
     if not pictures:
         raise ConfigError(f"no pictures there: files ending in {', '.join(sorted(SUFFIXES))} are taken")
-    count = asyncio.run(_announce(settings, announcements(settings, pictures, tenant, uploader, to)))
+    # All are in place before the first is announced: workers fetch at once.
+    uploads = list(announcements(settings, pictures, tenant, uploader, to))
+    count = asyncio.run(_announce(settings, uploads))
     sys.stdout.write(f"announced {count} uploads on {settings.topic_uploads}\n")
 
 
@@ -110,7 +112,7 @@ def announcements(
         if to != "file":
             uri = f"{to.rstrip('/')}/{upload_id}{path.suffix.lower()}"
             kind = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
-            store.put(uri, path.read_bytes(), kind)
+            store.put(uri, _read(path), kind)
         try:
             yield Upload(
                 upload_id=upload_id,
@@ -124,7 +126,14 @@ def announcements(
             raise ConfigError(f"{path}: {fault['loc'][0]}: {fault['msg']}") from error
 
 
-async def _announce(settings: Settings, uploads: Iterator[Upload]) -> int:
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}") from error
+
+
+async def _announce(settings: Settings, uploads: list[Upload]) -> int:
     await ensure_topics(settings)
     records = ((f"{item.tenant}/{item.upload_id}".encode(), item.to_bytes()) for item in uploads)
     return await publish(settings, settings.topic_uploads, records)

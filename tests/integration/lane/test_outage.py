@@ -49,3 +49,17 @@ async def test_apache_kafka_is_restarted(fresh_apache_kafka: ApacheKafka, unique
 async def test_tansu_hangs(fresh_tansu: Tansu, unique: str) -> None:
     settings = settings_for(fresh_tansu.bootstrap, unique)
     await _through_an_outage(settings, fresh_tansu.pause, fresh_tansu.resume)
+
+
+async def test_a_worker_that_starts_before_its_broker_waits_for_it(fresh_tansu: Tansu, unique: str) -> None:
+    settings, fakes = settings_for(fresh_tansu.bootstrap, unique), FakeParts()
+    fresh_tansu.stop()
+    worker = Worker(settings, fakes.parts())
+    starting = asyncio.create_task(worker.start())
+    await until(lambda: "kafka" in worker.telemetry.away)
+    await asyncio.to_thread(fresh_tansu.start)
+    await starting
+    await announce(settings, ["clean1"])
+    await until(lambda: len(fakes.rows) == 1)
+    await worker.stop()
+    assert worker.telemetry.away == frozenset()
