@@ -1,6 +1,7 @@
 """Detect step: dynamic batches. Pictures of concurrent callers go through the engine together."""
 
 import asyncio
+import functools
 from collections import deque
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -25,7 +26,7 @@ class _Request:
 
 
 class Detector:
-    """Batches for one engine, which runs in a thread of its own while the next batch fills.
+    """Batches for one engine, which runs in threads of its own while the next batch fills.
 
     A batch leaves when it is full or when its oldest picture has waited `max_wait_ms`.
     For one event loop.
@@ -38,7 +39,8 @@ class Detector:
         self._waiting: deque[_Request] = deque()
         self._changed = asyncio.Event()
         self._closing = False
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="engine")
+        self._callers = engine.callers
+        self._threads = ThreadPoolExecutor(self._callers, thread_name_prefix="engine")
         self._runner: asyncio.Task[None] | None = None
 
     async def score(self, arrays: Arrays) -> NDArray[np.float32]:
@@ -63,18 +65,21 @@ class Detector:
         self._changed.set()
         if self._runner is not None:
             await self._runner
-        self._thread.shutdown()
+        self._threads.shutdown()
 
     async def _run(self) -> None:
-        loop = asyncio.get_running_loop()
+        loop, free = asyncio.get_running_loop(), asyncio.Semaphore(self._callers)
         while await self._batch_is_due():
+            await free.acquire()  # what comes in meanwhile joins this batch
             batch = self._take()
-            if not batch:  # all of its callers have gone
-                continue
             arrays = [request.arrays for request in batch]
-            running = loop.run_in_executor(self._thread, _score, self._engine, self._capacity, arrays)
-            await asyncio.wait([running])
-            _deliver(batch, running)
+            if not batch:  # all of its callers have gone
+                free.release()
+                continue
+            running = loop.run_in_executor(self._threads, _score, self._engine, self._capacity, arrays)
+            running.add_done_callback(functools.partial(_deliver, batch, free))
+        for _ in range(self._callers):
+            await free.acquire()
 
     async def _batch_is_due(self) -> bool:
         """Wait for a batch that should leave; False where none will come any more."""
@@ -117,9 +122,12 @@ def _score(engine: Engine, capacity: int, pictures: Sequence[Arrays]) -> list[ND
     return np.split(np.concatenate(parts), ends)
 
 
-def _deliver(batch: Sequence[_Request], running: "asyncio.Future[list[NDArray[np.float32]]]") -> None:
-    fault = running.exception()
-    results: Sequence[NDArray[np.float32] | None] = [None] * len(batch) if fault else running.result()
+def _deliver(
+    batch: Sequence[_Request], free: asyncio.Semaphore, done: "asyncio.Future[list[NDArray[np.float32]]]"
+) -> None:
+    free.release()
+    fault = done.exception()
+    results: Sequence[NDArray[np.float32] | None] = [None] * len(batch) if fault else done.result()
     for request, logits in zip(batch, results, strict=True):
         if request.answer.done():
             continue
@@ -131,6 +139,8 @@ def _deliver(batch: Sequence[_Request], running: "asyncio.Future[list[NDArray[np
 
 def _outage(fault: BaseException | None) -> Outage:
     """One error a caller: an exception that is raised in several places collects their tracebacks."""
+    if isinstance(fault, Outage):
+        return Outage(fault.part, fault.detail)
     error = Outage(PART, f"{type(fault).__name__}: {fault}")
     error.__cause__ = fault
     return error

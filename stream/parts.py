@@ -6,8 +6,7 @@ import os
 
 from models.bundle import load_bundle
 from stream.decide import Judge
-from stream.decode import Limits
-from stream.decode_pool import DecodePool
+from stream.decode_pool import DecodePool, limits_of
 from stream.detect import Detector
 from stream.engines.choose import load_engine
 from stream.fetch import Fetcher
@@ -30,7 +29,7 @@ async def load_parts(settings: Settings, telemetry: Telemetry) -> Parts:
     await persist(functools.partial(asyncio.to_thread, store.open, bundle, policy), telemetry)
     engine = await asyncio.to_thread(load_engine, bundle, settings)
     decoders = settings.decoders or os.cpu_count() or 1
-    decoder = await asyncio.to_thread(DecodePool, bundle.manifest.views, limits(settings), decoders)
+    decoder = await asyncio.to_thread(DecodePool, bundle.manifest.views, limits_of(settings), decoders)
     detector = Detector(engine, settings.max_batch, settings.max_wait_ms)
     judge = Judge(bundle.manifest, policy)
 
@@ -51,15 +50,3 @@ async def load_parts(settings: Settings, telemetry: Telemetry) -> Parts:
     )
     described = f"bundle {bundle.manifest.name} ({bundle.id}) on {engine.name} {engine.precision}"
     return Parts(steps, store.label, bundle.id, decoders, described, close)
-
-
-def limits(settings: Settings) -> Limits:
-    """What one picture may cost, by the settings."""
-    return Limits(
-        max_bytes=settings.max_bytes,
-        max_pixels=settings.max_pixels,
-        max_frames=settings.max_frames,
-        sample_frames=settings.sample_frames,
-        timeout_s=settings.decode_timeout_s,
-        memory_mb=settings.decode_memory_mb,
-    )

@@ -16,7 +16,7 @@ class Reason(StrEnum):
     NOT_FOUND = "not_found"  # the object or file does not exist (any more)
     EMPTY_FILE = "empty_file"  # zero bytes
     TOO_MANY_BYTES = "too_many_bytes"  # larger than max_bytes
-    TOO_MANY_PIXELS = "too_many_pixels"  # width x height over max_pixels
+    TOO_MANY_PIXELS = "too_many_pixels"  # a frame over max_pixels, or all frames together over 20 times it
     TOO_MANY_FRAMES = "too_many_frames"  # more frames than max_frames
     UNSUPPORTED_FORMAT = "unsupported_format"  # not one of the picture formats that we read
     TRUNCATED = "truncated"  # the file ends before the picture does

@@ -82,7 +82,10 @@ class Settings(BaseSettings):
     policy: Path | None = Field(
         None, description="JSON file of thresholds, with those of single tenants; empty means the bundle's."
     )
-    engine: Literal["auto", "openvino", "tensorrt", "torch"] = Field("auto", description="What runs it.")
+    engine: Literal["auto", "openvino", "tensorrt"] = Field("auto", description="What runs it.")
+    engines: Path = Field(
+        Path("~/.cache/pixassay/engines"), description="Folder of the TensorRT engines that were built."
+    )
     threads: int = Field(0, ge=0, description="Engine threads on a CPU; 0 means one a core.")
     max_batch: int = Field(32, ge=1, le=256, description="Largest batch given to the engine.")
     max_wait_ms: int = Field(20, ge=0, le=10_000, description="Longest wait for a fuller batch, ms.")

@@ -19,9 +19,10 @@ _BF16_FLAGS = frozenset({"avx512_bf16", "amx_bf16"})
 
 
 class OpenVinoEngine:
-    """A bundle's graph compiled for this CPU. Safe for one caller at a time."""
+    """A bundle's graph compiled for this CPU."""
 
     name = "openvino"
+    callers = 1
 
     def __init__(self, bundle: Bundle, threads: int, max_batch: int) -> None:
         """Compile for batches of 1 to `max_batch` on `threads` threads. Raises ConfigError."""

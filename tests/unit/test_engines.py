@@ -1,0 +1,150 @@
+"""The CPU engine against onnxruntime, the self-test before it is used, and the choice of an engine."""
+
+import logging
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+from numpy.typing import NDArray
+
+from models.bundle import Bundle, write_bundle
+from models.gpu import Gpu, NoGpu
+from stream.engines import choose
+from stream.engines.choose import golden_error, load_engine
+from stream.engines.openvino import OpenVinoEngine, computes_bf16
+from stream.errors import ConfigError
+from stream.settings import load_settings
+
+Arrays = dict[str, NDArray[np.uint8]]
+
+
+@pytest.fixture(scope="module")
+def engine(tiny_bundle: Bundle) -> OpenVinoEngine:
+    return OpenVinoEngine(tiny_bundle, threads=1, max_batch=16)
+
+
+def noise(bundle: Bundle, count: int, seed: int = 0) -> Arrays:
+    rng = np.random.default_rng(seed)
+    views = bundle.manifest.views
+    return {view.name: rng.integers(0, 256, (count, view.size, view.size, 3), np.uint8) for view in views}
+
+
+def reference(bundle: Bundle, views: Arrays) -> NDArray[np.float32]:
+    session = onnxruntime.InferenceSession(str(bundle.onnx), providers=["CPUExecutionProvider"])
+    return np.asarray(session.run(["logits"], views)[0])
+
+
+def tolerance(bundle: Bundle, engine: OpenVinoEngine) -> float:
+    return bundle.manifest.golden_tolerance[engine.precision]
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 7, 16])
+def test_the_same_logits_as_onnxruntime(tiny_bundle: Bundle, engine: OpenVinoEngine, count: int) -> None:
+    views = noise(tiny_bundle, count)
+    logits = engine.score(views)
+    assert logits.dtype == np.float32
+    assert logits.shape == (count, len(tiny_bundle.manifest.detectors))
+    assert np.abs(logits - reference(tiny_bundle, views)).max() < tolerance(tiny_bundle, engine)
+
+
+def test_a_score_depends_on_its_own_picture_only(tiny_bundle: Bundle, engine: OpenVinoEngine) -> None:
+    views = noise(tiny_bundle, 16)
+    whole = engine.score(views)
+    for size in (1, 3, 5):
+        alone = engine.score({name: array[4 : 4 + size] for name, array in views.items()})
+        np.testing.assert_allclose(alone, whole[4 : 4 + size], atol=tolerance(tiny_bundle, engine) / 10)
+    others = {name: np.concatenate([array[:1], 255 - array[1:]]) for name, array in views.items()}
+    np.testing.assert_array_equal(engine.score(others)[0], whole[0])
+
+
+def test_an_answer_is_not_overwritten_by_the_next(tiny_bundle: Bundle, engine: OpenVinoEngine) -> None:
+    first = engine.score(noise(tiny_bundle, 4, seed=1))
+    kept = first.copy()
+    engine.score(noise(tiny_bundle, 4, seed=2))
+    np.testing.assert_array_equal(first, kept)
+
+
+def test_arrays_that_are_not_contiguous(tiny_bundle: Bundle, engine: OpenVinoEngine) -> None:
+    views = noise(tiny_bundle, 6)
+    strided = {name: array[::2] for name, array in views.items()}
+    np.testing.assert_array_equal(
+        engine.score(strided), engine.score({name: array.copy() for name, array in strided.items()})
+    )
+
+
+def test_auto_says_what_runs_and_why(tiny_bundle: Bundle, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, logger="stream.engines.choose"):
+        engine = load_engine(tiny_bundle, load_settings(engine="auto", threads=1))
+    assert engine.name in ("openvino", "tensorrt")
+    assert f"engine: {engine.name} in {engine.precision}" in caplog.text
+    assert golden_error(engine, tiny_bundle) <= tiny_bundle.manifest.golden_tolerance[engine.precision]
+    engine.close()
+
+
+def test_auto_without_a_gpu(
+    tiny_bundle: Bundle, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def none() -> Gpu:
+        raise NoGpu("there is no NVIDIA driver (in this test)")
+
+    monkeypatch.setattr(choose, "find_gpu", none)
+    with caplog.at_level(logging.INFO, logger="stream.engines.choose"):
+        assert load_engine(tiny_bundle, load_settings(threads=1)).name == "openvino"
+    assert "there is no NVIDIA driver (in this test)" in caplog.text
+
+
+def test_auto_with_a_gpu_that_cannot_be_used_warns_once(
+    tiny_bundle: Bundle, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(bundle: Bundle, folder: Path) -> None:
+        raise ConfigError("no engine was built here")
+
+    monkeypatch.setattr(choose, "find_gpu", lambda: Gpu("NVIDIA L4", 89, 13000))
+    monkeypatch.setattr(choose, "load_tensorrt", refuse)
+    assert load_engine(tiny_bundle, load_settings(threads=1)).name == "openvino"
+    warnings = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+    assert warnings == ["the GPU NVIDIA L4 is not used: no engine was built here"]
+
+
+def test_tensorrt_that_is_not_to_be_had_is_said_so(tiny_bundle: Bundle, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="TensorRT"):
+        load_engine(tiny_bundle, load_settings(engine="tensorrt", engines=tmp_path))
+
+
+def changed(bundle: Bundle, folder: Path, logits: NDArray[np.float32]) -> Bundle:
+    """A bundle that promises other golden logits."""
+    views, _ = bundle.golden()
+    for name in ("ensemble.onnx", "model_card.md"):
+        (folder / name).write_bytes((bundle.path / name).read_bytes())
+    np.savez(folder / "golden.npz", allow_pickle=False, logits=logits, **views)
+    fields = bundle.manifest.model_dump(by_alias=True, exclude={"files"})
+    return write_bundle(folder, fields)
+
+
+@pytest.mark.parametrize("shift", [1.0, np.nan])
+def test_an_engine_that_computes_something_else_is_refused(
+    tiny_bundle: Bundle, tmp_path: Path, shift: float
+) -> None:
+    _, logits = tiny_bundle.golden()
+    wrong = changed(tiny_bundle, tmp_path, logits + np.float32(shift))
+    with pytest.raises(ConfigError, match="off the golden logits"):
+        load_engine(wrong, load_settings(engine="openvino", threads=1))
+
+
+def test_a_graph_that_is_none_is_a_config_error(tiny_bundle: Bundle, tmp_path: Path) -> None:
+    broken = changed(tiny_bundle, tmp_path, tiny_bundle.golden()[1])
+    broken.onnx.write_bytes(b"not a graph")
+    with pytest.raises(ConfigError, match="OpenVINO cannot run"):
+        OpenVinoEngine(broken, threads=1, max_batch=4)
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [("fpu avx2 avx512f", False), ("fpu avx512_bf16", True), ("fpu amx_tile amx_bf16", True), ("", False)],
+)
+def test_bf16_only_where_the_cpu_computes_in_it(tmp_path: Path, flags: str, expected: bool) -> None:
+    cpuinfo = tmp_path / "cpuinfo"
+    cpuinfo.write_text(f"processor\t: 0\nflags\t\t: {flags}\n")
+    assert computes_bf16(cpuinfo) is expected
+    assert not computes_bf16(tmp_path / "missing")
