@@ -50,5 +50,5 @@ def test_an_engine_is_reused_and_its_timings_are_kept(tmp_path: Path, tiny_bundl
 
 
 def test_without_an_engine_the_command_is_named(tmp_path: Path, tiny_bundle: Bundle) -> None:
-    with pytest.raises(ConfigError, match="none was built here.*pixassay engine build"):
+    with pytest.raises(ConfigError, match=r"none was built here.*pixassay engine build"):
         load_tensorrt(tiny_bundle, tmp_path)
