@@ -17,7 +17,7 @@ from stream.fetch_file import read_file
 from stream.scoring import Scorer, score_line, scorer
 from stream.settings import Settings, load_settings
 
-_COLUMNS = ("path", "verdict", "score", "reasons", "format", "width", "height", "frames")
+_COLUMNS = ("verdict", "score", "reasons", "path")
 
 
 def score(
