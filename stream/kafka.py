@@ -238,9 +238,11 @@ async def _ends(consumer: AIOKafkaConsumer, places: list[TopicPartition]) -> dic
 async def _partitions(settings: Settings, topic: str) -> list[TopicPartition]:
     """Asked of an admin client: a consumer's own view of the cluster may be older than the topic."""
     async with _admin(settings) as admin:
-        (found,) = await admin.describe_topics([topic])
-    if not found["partitions"]:
+        # Listed first: describing a topic makes it on brokers that create topics by themselves.
+        found = await admin.describe_topics([topic]) if topic in await admin.list_topics() else []
+    if not found or not found[0]["partitions"]:
         raise ConfigError(f"topic {topic} does not exist; a worker creates it, or PIXASSAY_TOPIC_* is wrong")
     return [
-        TopicPartition(topic, number) for number in sorted(item["partition"] for item in found["partitions"])
+        TopicPartition(topic, number)
+        for number in sorted(item["partition"] for item in found[0]["partitions"])
     ]
