@@ -4,10 +4,11 @@ Two kinds of record are accepted on the upload topic: our own upload events, and
 notifications exactly as S3 and compatible stores publish them.
 """
 
+import re
 import uuid
 from collections.abc import Iterable
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 from urllib.parse import unquote_plus
 
 import orjson
@@ -16,15 +17,18 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationErro
 from stream.errors import BadRecord
 from stream.reasons import Reason
 
-UPLOAD_SCHEMA = "pixassay.upload/1"
-REVIEW_SCHEMA = "pixassay.review/1"
-LABEL_SCHEMA = "pixassay.label/1"
-DEAD_SCHEMA = "pixassay.dead/1"
+UPLOAD_SCHEMA: Final = "pixassay.upload/1"
+REVIEW_SCHEMA: Final = "pixassay.review/1"
+LABEL_SCHEMA: Final = "pixassay.label/1"
+DEAD_SCHEMA: Final = "pixassay.dead/1"
 
 # Namespace of every verdict_id. Fixed for ever: replays must reproduce the ids.
 _NAMESPACE = uuid.UUID("6f0d6a0e-6d0b-5c5e-9d0e-3a5f5f0f2b11")
 
 # 256: two of them at four bytes a character still fit a Postgres index row (2,704 bytes).
+# What form encoders leave of a key: unreserved characters, "/" and escapes.
+_FORM_ENCODED = re.compile(r"(?:[A-Za-z0-9._~*+/()!'-]|%[0-9A-Fa-f]{2})*")
+
 Identifier = Annotated[str, Field(min_length=1, max_length=256, pattern=r"^[^\x00-\x1f\x7f]+$")]
 
 
@@ -161,7 +165,7 @@ def _from_s3(records: Iterable[Any]) -> Iterable[Upload | BadRecord]:
             if not event.startswith("ObjectCreated:"):
                 continue
             bucket, item = str(record["s3"]["bucket"]["name"]), record["s3"]["object"]
-            key = unquote_plus(str(item["key"]))  # keys are form-encoded: a space is "+"
+            key = object_key(str(item["key"]))
             version = item.get("versionId") or item.get("eTag") or item.get("sequencer") or ""
             when = record["eventTime"]
         except (KeyError, TypeError, AttributeError) as error:
@@ -177,6 +181,16 @@ def _from_s3(records: Iterable[Any]) -> Iterable[Upload | BadRecord]:
                 "uploaded_at": when,
             }
         )
+
+
+def object_key(noted: str) -> str:
+    """The key of an S3 object from the key in its notification.
+
+    S3, MinIO and Ceph form-encode it (a blank is "+"); VersityGW writes it as it is. A key with a
+    character that no encoding leaves, a blank or a "?", is therefore taken as it is. "a+b" cannot be
+    told apart, and is read as S3 means it.
+    """
+    return unquote_plus(noted) if _FORM_ENCODED.fullmatch(noted) else noted
 
 
 def s3_upload_id(bucket: str, key: str, version: str) -> str:

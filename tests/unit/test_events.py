@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stream.errors import BadRecord
-from stream.events import Upload, parse_label, parse_record, verdict_id
+from stream.events import Upload, object_key, parse_label, parse_record, verdict_id
 from stream.reasons import Reason
 
 UPLOAD = {
@@ -176,3 +176,21 @@ def test_label_is_read_and_a_wrong_one_refused() -> None:
         parse_label(orjson.dumps({**body, "decision": "maybe"}))
     with pytest.raises(BadRecord, match="unknown_schema"):
         parse_label(b"{}")
+
+
+@pytest.mark.parametrize(
+    ("noted", "key"),
+    [
+        ("a/b.jpg", "a/b.jpg"),
+        ("with+blank.jpg", "with blank.jpg"),
+        ("a%2Bb%25.jpg", "a+b%.jpg"),
+        ("%C3%A4%2Fb.jpg", "ä/b.jpg"),
+        ("with blank+plus.jpg", "with blank+plus.jpg"),
+        ("100% of it.jpg", "100% of it.jpg"),
+        ("100%.jpg", "100%.jpg"),
+        ("ä+1.jpg", "ä+1.jpg"),
+        ("a=1&b?.jpg", "a=1&b?.jpg"),
+    ],
+)
+def test_keys_are_decoded_where_the_store_encodes_them(noted: str, key: str) -> None:
+    assert object_key(noted) == key
