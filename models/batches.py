@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from models import views
+from models.augment import Strength
 from models.data import Batch as Pictures
 from models.data import PairedBatches
 from models.spec import ViewSpec
@@ -34,6 +35,7 @@ class Stream:
     seed: int
     stage: str
     every: dict[str, int] = field(default_factory=dict)  # view -> only every n-th step; default each
+    mild_steps: int = 0  # up to this step the codecs are milder: hard families are not learned otherwise
     _stages: dict[str, int] = field(default_factory=lambda: {"tune": 1, "head": 2, "methods": 3})
 
     def since(self, step: int) -> Iterator[Seen]:
@@ -42,6 +44,8 @@ class Stream:
         while True:
             seed = np.random.SeedSequence([self.seed, self._stages[self.stage], chunk])
             self.source.seed = int(seed.generate_state(1)[0])
+            mild = chunk * CHUNK < self.mild_steps
+            self.source.strength = Strength().milder() if mild else Strength()
             rng = np.random.default_rng(seed)
             batches = iter(self.source)
             for index in range(CHUNK):

@@ -91,10 +91,17 @@ def fuse(manifest: Manifest, logits: NDArray[np.float64], pictures: Sequence[Pic
 
 
 def worst_threshold(reals: NDArray[np.float64], sources: NDArray[np.str_], rate: float) -> Threshold:
-    """The highest of the thresholds of all reals together and of each source with enough of them."""
+    """The highest of the thresholds of all reals together and of each source with at least LEAST of them.
+
+    A source with too few reals for the rate gets the lowest rate that it can speak of: none flagged.
+    """
     groups = [reals, *(reals[sources == name] for name in np.unique(sources))]
-    enough = [group for index, group in enumerate(groups) if index == 0 or len(group) >= max(LEAST, 1 / rate)]
-    return max((conformal_threshold(group, rate) for group in enough), key=lambda found: found.value)
+    found = [
+        conformal_threshold(group, max(rate, 1 / (len(group) + 1)))
+        for index, group in enumerate(groups)
+        if index == 0 or len(group) >= LEAST
+    ]
+    return max(found, key=lambda one: one.value)
 
 
 def rewrite(bundle: Bundle, manifest: Manifest) -> Bundle:

@@ -23,6 +23,7 @@ class Stage(_Strict):
     pairs: int = Field(ge=1)
     lr: float = Field(gt=0)
     weight_decay: float = 0.0
+    mild: float = Field(default=0.0, ge=0, le=1)  # share of the steps, from the first, with milder codecs
     every: dict[str, int] = {}  # a view that only every n-th step looks at, for views that cost much
 
 

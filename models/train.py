@@ -47,7 +47,8 @@ class Run:
         source = PairedBatches(
             self.split.train, stage.pairs, short_sides=self.recipe.short_sides, family_weights=weights
         )
-        return Stream(source, self.recipe.views, self.recipe.seed, name, stage.every)
+        mild_steps = round(stage.mild * stage.steps)
+        return Stream(source, self.recipe.views, self.recipe.seed, name, stage.every, mild_steps)
 
 
 class Probe(nn.Module):
