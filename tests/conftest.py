@@ -14,8 +14,9 @@ from models.bundle import Bundle
 from stream.database import upgrade
 from stream.embedded import Postgres, S3Store, SeaweedFS, Tansu
 from stream.settings import PREFIX, Settings
+from tests.kafka_server import ApacheKafka, require_java
 
-_TEMPLATE = "pixassay_migrated"
+TEMPLATE = "pixassay_migrated"
 _USED = pytest.StashKey[list[str]]()
 
 
@@ -67,6 +68,24 @@ def fresh_tansu(services: Services) -> Iterator[Tansu]:
         yield server
 
 
+@pytest.fixture(scope="session")
+def apache_kafka(services: Services) -> Iterator[ApacheKafka]:
+    """A broker for all tests; take topic and group names from `unique`."""
+    require_java()
+    with ApacheKafka() as server:
+        services.record(server.version)
+        yield server
+
+
+@pytest.fixture
+def fresh_apache_kafka(services: Services) -> Iterator[ApacheKafka]:
+    """A broker that the test may stop; it keeps its data."""
+    require_java()
+    with ApacheKafka() as server:
+        services.record(server.version)
+        yield server
+
+
 @pytest.fixture
 def unique() -> str:
     """A word for topics, groups, tenants: no other test has it."""
@@ -78,14 +97,14 @@ def postgres(services: Services) -> Iterator[Postgres]:
     """A server for all tests, with a migrated template database."""
     with Postgres() as server:
         services.record(server.version)
-        upgrade(server.create_database(_TEMPLATE))
+        upgrade(server.create_database(TEMPLATE))
         yield server
 
 
 @pytest.fixture
 def database_url(postgres: Postgres, unique: str) -> Iterator[str]:
     """An own database at the newest revision, empty."""
-    yield postgres.create_database(unique, template=_TEMPLATE)
+    yield postgres.create_database(unique, template=TEMPLATE)
     postgres.drop_database(unique)
 
 

@@ -1,34 +1,13 @@
 """The brokers that every test of the lane runs on: Tansu and Apache Kafka."""
 
-from collections.abc import Iterator
-
 import pytest
 
 from stream.embedded import Tansu
 from stream.kafka import ensure_topics
 from stream.settings import Settings, load_settings
-from tests.conftest import Services
-from tests.kafka_server import ApacheKafka, require_java
+from tests.kafka_server import ApacheKafka
 
 BROKERS = ["tansu", pytest.param("apache", marks=pytest.mark.kafka)]
-
-
-@pytest.fixture(scope="session")
-def apache_kafka(services: Services) -> Iterator[ApacheKafka]:
-    """A broker for all tests; take topic and group names from `unique`."""
-    require_java()
-    with ApacheKafka() as server:
-        services.record(server.version)
-        yield server
-
-
-@pytest.fixture
-def fresh_apache_kafka(services: Services) -> Iterator[ApacheKafka]:
-    """A broker that the test may stop; it keeps its data."""
-    require_java()
-    with ApacheKafka() as server:
-        services.record(server.version)
-        yield server
 
 
 @pytest.fixture(params=BROKERS)
