@@ -18,7 +18,7 @@ help:
 	@echo "make env    the lean environment in .venv (command: .venv/bin/pixassay)"
 	@echo "make dev    the development environment in .venv-dev (adds torch, exporters, linters, pytest)"
 	@echo "make lint   ruff, mypy strict, import contracts, file and function sizes"
-	@echo "make bench  measure; writes docs/benchmarks.md's figures under bench-output/"
+	@echo "make bench  measure decode and engine; figures go to bench-output/bench.json"
 	@echo "make lock   compile requirements/*.txt again from pyproject.toml"
 	@echo "make clean  remove environments and outputs"
 
