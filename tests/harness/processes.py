@@ -43,11 +43,16 @@ class WorkerProcess:
     def __init__(self, settings: Settings, folder: Path, name: str = "worker") -> None:
         """The log is <folder>/<name>.log."""
         command = (*COMMAND, "worker")
+        self.name = name
         self._child = Child(name, command, folder, {**os.environ, **variables(settings)}, grace_s=60)
 
     def start(self) -> None:
         """Start it, without waiting for it."""
         self._child.start()
+
+    @property
+    def pid(self) -> int:
+        return self._child.pid
 
     @property
     def alive(self) -> bool:

@@ -38,6 +38,13 @@ class Traffic:
     repeats: int = 0  # records that announce an upload again
     bad: int = 0  # records that must end as dead letters
 
+    def add(self, other: "Traffic") -> None:
+        """Sent after this."""
+        self.records += other.records
+        self.uploads |= other.uploads
+        self.repeats += other.repeats
+        self.bad += other.bad
+
 
 class Sender:
     """Makes traffic about pictures that lie in a store. The same seed makes the same traffic."""
