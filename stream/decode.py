@@ -139,7 +139,7 @@ def _check_frames(image: ImageFile, count: int, limits: Limits) -> None:
 def _faults_as_reasons(name: str, data: bytes, limits: Limits) -> Iterator[None]:
     """Pillow's errors as reason codes, its own size check at our limit, its warnings to nobody."""
     # Pillow refuses at twice this value, also where a frame enlarges the canvas while it is read.
-    Image.MAX_IMAGE_PIXELS = max(1, limits.max_pixels // 2)
+    before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, max(1, limits.max_pixels // 2)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -150,3 +150,5 @@ def _faults_as_reasons(name: str, data: bytes, limits: Limits) -> Iterator[None]
         cut = "truncat" in str(error).lower() or ends_early(name, data)
         detail = f"{name}: {type(error).__name__}: {error}"[:500]
         raise CannotEvaluate(Reason.TRUNCATED if cut else Reason.CORRUPT, detail) from error
+    finally:
+        Image.MAX_IMAGE_PIXELS = before  # other code of this process keeps its own limit

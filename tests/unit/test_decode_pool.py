@@ -133,6 +133,7 @@ import os, signal, sys, threading
 from stream.decode_pool import DecodePool
 from tests.unit.picture_files import LIMITS, VIEWS, every_format
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background inherits "ignore"
 pool = DecodePool(VIEWS, LIMITS, 2)
 pool.submit(every_format()["PNG"]).result()
 print(*pool.processes, flush=True)
@@ -156,7 +157,10 @@ def test_ctrl_c_reaches_the_parent_alone() -> None:
     assert parent.stdout is not None
     children = parent.stdout.readline().split()
     os.killpg(parent.pid, signal.SIGINT)
-    shown, complaints = parent.communicate(timeout=60)
+    try:
+        shown, complaints = parent.communicate(timeout=60)
+    finally:
+        parent.kill()
     assert (shown, complaints, parent.returncode) == ("PNG\n", "", 0)
     assert len(children) == 2
     assert not any(Path(f"/proc/{child}").exists() for child in children)
