@@ -7,7 +7,7 @@ notifications exactly as S3 and compatible stores publish them.
 import re
 import uuid
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Any, Final, Literal
 from urllib.parse import unquote_plus
 
@@ -32,6 +32,11 @@ _FORM_ENCODED = re.compile(r"(?:[A-Za-z0-9._~*+/()!'-]|%[0-9A-Fa-f]{2})*")
 Identifier = Annotated[str, Field(min_length=1, max_length=256, pattern=r"^[^\x00-\x1f\x7f]+$")]
 
 
+# Between these, every zone's time survives Postgres and back. A picture uploaded before 1970 is a wrong clock.
+_FIRST, _LAST = datetime(1970, 1, 1, tzinfo=UTC), datetime(2262, 1, 1, tzinfo=UTC)
+Moment = Annotated[AwareDatetime, Field(ge=_FIRST, lt=_LAST)]
+
+
 class _Record(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True)
 
@@ -48,7 +53,7 @@ class Upload(_Record):
     tenant: Identifier = "default"
     uploader_id: Identifier | None = None
     uri: Annotated[str, Field(min_length=1, max_length=4096, pattern=r"^[^\x00-\x1f\x7f]+$")]
-    uploaded_at: AwareDatetime
+    uploaded_at: Moment
     sha256: Annotated[str, Field(pattern=r"^[0-9a-fA-F]{64}$")] | None = None
     content_type: Annotated[str, Field(max_length=255)] | None = None
 
@@ -67,8 +72,8 @@ class Review(_Record):
     reasons: list[str]
     bundle: str
     policy: str
-    uploaded_at: AwareDatetime
-    decided_at: AwareDatetime
+    uploaded_at: Moment
+    decided_at: Moment
 
     @property
     def key(self) -> bytes:
@@ -84,7 +89,7 @@ class Label(_Record):
     upload_id: Identifier
     decision: Literal["synthetic", "authentic", "unsure"]
     reviewer: Identifier
-    decided_at: AwareDatetime
+    decided_at: Moment
     note: Annotated[str, Field(max_length=4000)] | None = None
 
 

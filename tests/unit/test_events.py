@@ -62,6 +62,11 @@ def test_own_event_survives_the_wire() -> None:
         ({"upload_id": "a\x00b"}, "upload_id"),
         ({"uploaded_at": "2026-11-24T10:00:00"}, "uploaded_at"),  # no zone: refused, never guessed
         ({"uploaded_at": "yesterday"}, "uploaded_at"),
+        ({"uploaded_at": "0001-01-01T00:00:00+14:00"}, "uploaded_at"),  # before Christ in UTC
+        (
+            {"uploaded_at": "9999-12-31T23:59:59-14:00"},
+            "uploaded_at",
+        ),  # after the last year that Python knows
         ({"sha256": "abc"}, "sha256"),
         ({"uri": "x" * 5000}, "uri"),
     ],
