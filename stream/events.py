@@ -32,7 +32,7 @@ _FORM_ENCODED = re.compile(r"(?:[A-Za-z0-9._~*+/()!'-]|%[0-9A-Fa-f]{2})*")
 Identifier = Annotated[str, Field(min_length=1, max_length=256, pattern=r"^[^\x00-\x1f\x7f]+$")]
 
 
-# Between these, every zone's time survives Postgres and back. A picture uploaded before 1970 is a wrong clock.
+# Between these, every zone's time survives Postgres and back. Before 1970 a clock is wrong.
 _FIRST, _LAST = datetime(1970, 1, 1, tzinfo=UTC), datetime(2262, 1, 1, tzinfo=UTC)
 Moment = Annotated[AwareDatetime, Field(ge=_FIRST, lt=_LAST)]
 

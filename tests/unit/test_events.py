@@ -66,7 +66,7 @@ def test_own_event_survives_the_wire() -> None:
         (
             {"uploaded_at": "9999-12-31T23:59:59-14:00"},
             "uploaded_at",
-        ),  # after the last year that Python knows
+        ),  # a year that Python has not
         ({"sha256": "abc"}, "sha256"),
         ({"uri": "x" * 5000}, "uri"),
     ],
