@@ -1,6 +1,7 @@
 """One campaign: uploads stream, the plan is carried out, everything is mended, and then it is counted."""
 
 import asyncio
+import functools
 import logging
 import time
 from collections import Counter
@@ -16,14 +17,14 @@ from tests.faults.crew import Crew
 from tests.faults.outages import strike
 from tests.faults.plan import Broker, Event, Plan, draw
 from tests.faults.result import Result, count
-from tests.faults.stage import Stage, stage
+from tests.faults.stage import Stage, rows, stage
 from tests.faults.stream import Stream
 from tests.harness.scene import Scene, set_scene, worker_settings
-from tests.harness.seen import Database
 
 log = logging.getLogger("pixassay.faults")
 
-SETTLE_S = 300.0  # for the uploads that are left when all is mended again
+COMMIT_S = 0.1  # between commits: what is committed too early is lost at the next kill
+SETTLE_S = 90.0  # without a new row, when all is mended again: what is missing then counts as lost
 
 
 @dataclass(slots=True)
@@ -70,11 +71,17 @@ async def _campaign(services: Stage, seed: int, bundle: Path, folder: Path) -> A
     bucket = await asyncio.to_thread(services.seaweedfs.bucket, "faults")
     scene: Scene = await asyncio.to_thread(set_scene, directory, bucket)
     settings = worker_settings(
-        folder, services.variables(), bundle=bundle, file_roots=(directory.folder,), group="faults"
+        folder,
+        services.variables(),
+        bundle=bundle,
+        file_roots=(directory.folder,),
+        group="faults",
+        commit_interval_s=COMMIT_S,
     )
     await ensure_topics(settings)
     crew = Crew(settings, folder)
-    stream = Stream(settings.kafka_bootstrap, settings.topic_uploads, scene.sender(seed))
+    stored = functools.partial(rows, services.postgres)
+    stream = Stream(settings.kafka_bootstrap, settings.topic_uploads, scene.sender(seed), stored)
     try:
         yield _Campaign(services, settings, crew, stream)
     finally:
@@ -114,10 +121,11 @@ async def _move(crew: Crew, event: Event) -> None:
 
 
 async def _settle(one: _Campaign) -> float:
-    """Wait until every upload has its row, for SETTLE_S at most: what is missing then counts as lost."""
-    start, database = time.monotonic(), Database(one.stage.postgres, "pixassay")
-    while time.monotonic() - start < SETTLE_S:
-        if await asyncio.to_thread(database.rows) >= len(one.stream.sent.uploads):
-            break
+    """Wait until every upload has its row, or no row has come for SETTLE_S."""
+    start = moved = time.monotonic()
+    stored = 0
+    while stored < len(one.stream.sent.uploads) and time.monotonic() - moved < SETTLE_S:
         await asyncio.sleep(0.5)
+        before, stored = stored, await asyncio.to_thread(rows, one.stage.postgres)
+        moved = time.monotonic() if stored > before else moved
     return time.monotonic() - start

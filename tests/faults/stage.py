@@ -117,6 +117,14 @@ def send(processes: Iterable[int], number: signal.Signals) -> None:
             os.kill(process, number)
 
 
+def rows(postgres: Postgres) -> int:
+    """Rows of `verdicts`, asked past the proxy. Raises psycopg.Error while Postgres is away."""
+    with psycopg.connect(postgres.url(), connect_timeout=2, options="-c statement_timeout=2s") as connection:
+        found = connection.execute("select count(*) from verdicts").fetchone()
+    assert found
+    return int(found[0])
+
+
 def administer(postgres: Postgres, *statements: str) -> None:
     """Statements past the proxy, each in its own transaction, in a session that may always write."""
     with psycopg.connect(postgres.url(), autocommit=True) as connection:

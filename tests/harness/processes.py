@@ -59,6 +59,11 @@ class WorkerProcess:
         return self._child.exit_code is None
 
     @property
+    def ready(self) -> bool:
+        """Whether it has said that it takes part in the group."""
+        return " ready: " in self.log
+
+    @property
     def log(self) -> str:
         return self._child.log.read_text(encoding="utf-8", errors="replace")
 
