@@ -3,8 +3,10 @@
 import asyncio
 import logging
 import mimetypes
+import os
 import signal
 import sys
+import threading
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,6 +28,7 @@ from stream.waiting import first_of
 log = logging.getLogger("pixassay")
 
 PROGRESS_S = 5.0
+EXIT_S = 5.0
 SUFFIXES = frozenset({".avif", ".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 
 
@@ -35,7 +38,20 @@ def worker(
     """Judge uploads from Kafka until SIGTERM or Ctrl-C; what is in flight then is finished first."""
     settings = load_settings()
     set_up_logging(json_logs)
-    asyncio.run(serve(settings))
+    with asyncio.Runner() as runner:
+        runner.run(serve(settings))
+        _end_within(EXIT_S)
+
+
+def _end_within(seconds: float) -> None:
+    """End with status 0, at the latest after this time: what is left to do now is worth no waiting.
+
+    A Kafka client that was given up because the broker hung does not heed its cancellation, and the
+    loop's own end would wait for it for ever.
+    """
+    last = threading.Timer(seconds, os._exit, (0,))
+    last.daemon = True
+    last.start()
 
 
 async def serve(settings: Settings) -> None:
