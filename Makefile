@@ -43,8 +43,9 @@ lint: dev
 	$(DEV)/bin/lint-imports
 	$(DEV)/bin/python -m tests.sizes
 
+# Two processes: most of the time goes into waiting for servers.
 test: lint
-	$(DEV)/bin/python -m pytest $(TEST_ARGS)
+	$(DEV)/bin/python -m pytest --numprocesses 2 --dist loadfile $(TEST_ARGS)
 
 unit: dev
 	$(DEV)/bin/python -m pytest tests/unit $(TEST_ARGS)

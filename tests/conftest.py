@@ -7,6 +7,7 @@ A test that stops a server takes a `fresh_` one.
 import os
 import uuid
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -34,6 +35,22 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     used = config.stash[_USED]
     terminalreporter.write_sep("=", "real services used")
     terminalreporter.write_line("\n".join(used) if used else "none: only unit tests were run")
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Tests run in several processes: each tells the one that reports which services it used."""
+    output = getattr(session.config, "workeroutput", None)
+    if output is not None:
+        output["services"] = session.config.stash[_USED]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """xdist's hook, in the process that reports."""
+    used = node.config.stash[_USED]
+    used += [
+        version for version in getattr(node, "workeroutput", {}).get("services", []) if version not in used
+    ]
 
 
 class Services:
