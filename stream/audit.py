@@ -23,7 +23,7 @@ class Outcomes(Protocol):
 
     def verdict_counts(self, uploads: Iterable[Key]) -> dict[Key, int]: ...
 
-    def letters(self, topic: str, partition: int, offsets: Iterable[int]) -> dict[int, set[str | None]]: ...
+    def letters(self, topic: str, partition: int, offsets: Iterable[int]) -> dict[int, set[str]]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +76,7 @@ class Report:
 class _Part:
     offset: int
     key: Key | None  # None where the record cannot be read
+    item: str  # what a dead letter calls this part of its record
 
 
 async def audit(settings: Settings, outcomes: Outcomes, topic: str, first: int, last: int | None) -> Report:
@@ -109,7 +110,7 @@ def examine(tally: Tally, topic: str, records: list[Record], outcomes: Outcomes)
     tally.verdicts += len(settled) - len(missing)
     letters = outcomes.letters(topic, tally.partition, {part.offset for part in missing})
     for part in missing:
-        if _buried(part, letters.get(part.offset, set())):
+        if part.item in letters.get(part.offset, set()):
             tally.dead_letters += 1
         else:
             tally.gaps.append(Gap(tally.partition, part.offset, *(part.key or (None, None))))
@@ -120,13 +121,11 @@ def _parts(tally: Tally, records: Iterable[Record]) -> Iterator[_Part]:
     for record in records:
         found = parse_record(record.value)
         tally.empty += not found
-        for item in found:
-            key = (item.tenant, item.upload_id) if isinstance(item, Upload) else None
-            yield _Part(record.offset, key)
-
-
-def _buried(part: _Part, ids: set[str | None]) -> bool:
-    return None in ids or (part.key is not None and part.key[1] in ids)
+        for index, item in enumerate(found):
+            if isinstance(item, Upload):
+                yield _Part(record.offset, (item.tenant, item.upload_id), item.upload_id)
+            else:
+                yield _Part(record.offset, None, f"#{index}")
 
 
 async def _chunks(records: AsyncIterator[Record]) -> AsyncIterator[list[Record]]:

@@ -96,16 +96,16 @@ class History:
         values = {"tenants": [tenant for tenant, _ in wanted], "ids": [upload for _, upload in wanted]}
         return {(row["tenant"], row["upload_id"]): row["rows"] for row in self._rows(_COUNTS, values)}
 
-    def letters(self, topic: str, partition: int, offsets: Iterable[int]) -> dict[int, set[str | None]]:
-        """Dead letters from these offsets: offset -> their upload ids, None for an unreadable one."""
-        query = sa.select(dead_letters.c.offset, dead_letters.c.upload_id).where(
+    def letters(self, topic: str, partition: int, offsets: Iterable[int]) -> dict[int, set[str]]:
+        """Dead letters from these offsets: offset -> the parts of the record that they are of."""
+        query = sa.select(dead_letters.c.offset, dead_letters.c.item).where(
             dead_letters.c.topic == topic,
             dead_letters.c.partition == partition,
             dead_letters.c.offset == sa.any_(sa.bindparam("offsets", list(offsets), ARRAY(sa.BigInteger))),
         )
-        found: dict[int, set[str | None]] = {}
+        found: dict[int, set[str]] = {}
         for row in self._rows(query):
-            found.setdefault(row["offset"], set()).add(row["upload_id"])
+            found.setdefault(row["offset"], set()).add(row["item"])
         return found
 
     def close(self) -> None:

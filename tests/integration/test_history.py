@@ -154,7 +154,7 @@ def test_dead_letters_by_reason_and_tenant(store: Store, history: History) -> No
     assert [row["item"] for row in history.dead_letters(10)] == ["#1", "locked"]
     assert [row["item"] for row in history.dead_letters(10, tenant="art")] == ["locked"]
     assert [row["item"] for row in history.dead_letters(10, reason=Reason.BAD_JSON)] == ["#1"]
-    assert history.letters("image.uploads", 0, [4, 5, 6]) == {5: {"locked", None}}
+    assert history.letters("image.uploads", 0, [4, 5, 6]) == {5: {"locked", "#1"}}
     assert history.letters("image.uploads", 1, [5]) == {}
 
 
