@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -169,14 +170,17 @@ def gone(ports: list[int]) -> bool:
 
 
 @pytest.fixture
-def spaced(tmp_path: Path) -> Path:
-    """A folder for temporary files with a space in its path, open to the user that Postgres runs as."""
-    place = tmp_path / "a b"
-    place.mkdir()
-    ours = [folder for folder in tmp_path.parents if folder.name.startswith(("pytest-", "popen-"))]
-    for folder in (place, tmp_path, *ours):
-        folder.chmod(0o755)
-    return place
+def spaced() -> Iterator[Path]:
+    """A folder for temporary files with a space in its path, open to the user that Postgres runs as.
+
+    Not pytest's own: servers make Unix sockets in it, whose paths may have 107 bytes.
+    """
+    with tempfile.TemporaryDirectory() as made:
+        place = Path(made) / "a b"
+        place.mkdir()
+        for folder in (Path(made), place):
+            folder.chmod(0o755)
+        yield place
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, -signal.SIGINT), (signal.SIGTERM, 143)])
