@@ -7,6 +7,7 @@ fuses; opset 23's Attention node does not compile in fp32 there.
 import warnings
 from pathlib import Path
 
+import onnx
 import torch
 
 from models.ensemble import Ensemble
@@ -48,4 +49,17 @@ def export_onnx(ensemble: Ensemble, path: Path) -> None:
         raise RuntimeError("torch.onnx gave no program")
     graph = program.model_proto
     halve(graph)
+    forget_origin(graph)
     path.write_bytes(graph.SerializeToString())
+
+
+def forget_origin(model: onnx.ModelProto) -> None:
+    """Drop the exporter's notes: they hold stack traces with the paths of the machine that exported.
+
+    Two machines then write the same bytes, so a bundle's id depends on its contents alone.
+    """
+    graph = model.graph
+    noted = (model, graph, *graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer)
+    for item in (*noted, *model.functions, *(node for function in model.functions for node in function.node)):
+        del item.metadata_props[:]
+        item.doc_string = ""

@@ -36,6 +36,12 @@ def test_a_score_does_not_depend_on_the_rest_of_its_batch(folder: Path) -> None:
     assert np.abs(repeated - np.concatenate([logits, logits[::-1], logits])).max() < 1e-5
 
 
+def test_a_graph_tells_nothing_of_the_machine_that_exported_it(folder: Path) -> None:
+    graph = (folder / "ensemble.onnx").read_bytes()
+    assert b"stack_trace" not in graph
+    assert str(Path(__file__).resolve().parents[2]).encode() not in graph
+
+
 @pytest.mark.parametrize("name", ["ensemble.onnx", "golden.npz", "model_card.md"])
 def test_a_changed_file_is_refused(folder: Path, tmp_path: Path, name: str) -> None:
     for file in folder.iterdir():
