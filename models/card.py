@@ -9,8 +9,10 @@ WARNING = (
     "What makes the service reliable is a bundle trained on a large pretrained tower with data of your own."
 )
 LIMITS = (
-    "It does not know generators that it has not seen, today's text-to-image models among them: "
-    "at these thresholds nearly all of their pictures pass as authentic.",
+    (
+        "It does not know generators that it has not seen, today's text-to-image models among them: "
+        "at these thresholds nearly all of their pictures pass as authentic."
+    ),
     "It judges whole pictures: small edits, inpainting and face swaps inside a real photograph are missed.",
     "Drawings, renders, screenshots and documents were not trained on: their scores mean nothing.",
     "Strong recompression and shrinking wash out the traces that it looks for.",
