@@ -6,6 +6,7 @@ adapts the attention projections of a transformer and the 1x1 convolutions of a 
 
 import copy
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 
 import torch
@@ -17,7 +18,7 @@ from models.towers.base import Tower
 Matrix = nn.Linear | nn.Conv2d
 
 
-class Adapter(nn.Module):
+class Adapter(nn.Module, ABC):
     """A frozen layer whose matrix is changed. Subclasses say what the changed matrix is."""
 
     def __init__(self, layer: Matrix) -> None:
@@ -31,9 +32,9 @@ class Adapter(nn.Module):
         """The pretrained matrix [out, in]."""
         return self.layer.weight.detach().flatten(1)
 
+    @abstractmethod
     def matrix(self) -> Tensor:
         """The matrix [out, in] that is in force."""
-        raise NotImplementedError
 
     def folded(self) -> Matrix:
         """A plain layer that computes the same."""

@@ -77,7 +77,7 @@ class Worker:
     async def __aenter__(self) -> "Worker":
         try:
             await self.start()
-        except BaseException:
+        except BaseException:  # a cancelled start, too, must not leave clients open; it goes on below
             await self.stop()
             raise
         return self

@@ -201,8 +201,3 @@ def object_key(noted: str) -> str:
 def s3_upload_id(bucket: str, key: str, version: str) -> str:
     """The upload id of an S3 object: the same for every notification of the same version."""
     return str(uuid.uuid5(_NAMESPACE, orjson.dumps(["s3", bucket, key, version.strip('"')]).decode()))
-
-
-def rfc3339(moment: datetime) -> str:
-    """RFC 3339 with zone, as every record and command prints times."""
-    return moment.isoformat().replace("+00:00", "Z")

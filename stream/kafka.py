@@ -31,7 +31,6 @@ class Record:
     offset: int
     key: bytes | None
     value: bytes | None
-    timestamp_ms: int  # since the epoch
 
 
 def tls_context(settings: Settings) -> ssl.SSLContext | None:
@@ -162,7 +161,7 @@ async def read_range(
                 raise Outage(PART, f"{topic} partition {partition} delivers nothing below offset {stop}")
             for item in batch[place]:
                 if item.offset < stop:
-                    yield Record(partition, item.offset, item.key, item.value, item.timestamp)
+                    yield Record(partition, item.offset, item.key, item.value)
 
 
 async def publish(settings: Settings, topic: str, records: Iterable[tuple[bytes | None, bytes]]) -> int:

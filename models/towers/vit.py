@@ -5,13 +5,10 @@ the first block, QuickGELU. Compile checks and speed measurements use it for the
 runs, of which no weights can be shipped.
 """
 
-from collections.abc import Iterator
-
 import torch
 from torch import Tensor, nn
 
-from models.towers.base import Tower
-from models.towers.tiny import Attention
+from models.towers.transformer import Block, TransformerTower
 
 MEAN, STD = (122.77, 116.75, 104.09), (68.50, 66.63, 70.32)  # of OpenAI's training pictures, 0..255
 
@@ -24,23 +21,7 @@ class QuickGelu(nn.Module):
         return x * torch.sigmoid(1.702 * x)
 
 
-class Block(nn.Module):
-    """Pre-norm transformer block with a hidden layer four times as wide."""
-
-    def __init__(self, dim: int, heads: int) -> None:
-        super().__init__()
-        self.norm1, self.norm2 = nn.LayerNorm(dim), nn.LayerNorm(dim)
-        self.attention = Attention(dim, heads)
-        self.mlp = nn.Sequential(nn.Linear(dim, 4 * dim), QuickGelu(), nn.Linear(4 * dim, dim))
-
-    def forward(self, tokens: Tensor) -> Tensor:
-        """[B, L, C] -> [B, L, C]."""
-        tokens = tokens + self.attention(self.norm1(tokens))
-        out: Tensor = tokens + self.mlp(self.norm2(tokens))
-        return out
-
-
-class VitTower(Tower):
+class VitTower(TransformerTower):
     """Square pictures of `size` pixels, patches of `patch`. The defaults are ViT-L/14 at 224 pixels."""
 
     name = "vit"
@@ -61,7 +42,7 @@ class VitTower(Tower):
         self.class_token = nn.Parameter(torch.randn(1, 1, width))
         self.positions = nn.Parameter(torch.randn(1, 1 + (size // patch) ** 2, width))
         self.norm_before, self.norm_after = nn.LayerNorm(width), nn.LayerNorm(width)
-        self.blocks = nn.ModuleList(Block(width, heads) for _ in range(depth))
+        self.blocks = nn.ModuleList(Block(width, heads, 4, QuickGelu()) for _ in range(depth))
         self.projection = nn.Linear(width, joint, bias=False)
         self.register_buffer("class_text", torch.randn(2, joint))
 
@@ -71,17 +52,3 @@ class VitTower(Tower):
         tokens = torch.cat([self.class_token.expand(patches.shape[0], -1, -1), patches], dim=1)
         normed: Tensor = self.norm_before(tokens + self.positions)
         return normed
-
-    def pool(self, h: Tensor) -> Tensor:
-        """The class token [B, width]."""
-        pooled: Tensor = self.norm_after(h[:, 0])
-        return pooled
-
-    def joint(self, pooled: Tensor) -> Tensor:
-        """[B, width] -> [B, joint]."""
-        joined: Tensor = self.projection(pooled)
-        return joined
-
-    def adaptable(self, block: nn.Module) -> Iterator[str]:
-        """All four attention projections."""
-        yield from ("attention.q", "attention.k", "attention.v", "attention.out")

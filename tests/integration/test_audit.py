@@ -164,7 +164,7 @@ def test_offsets_that_compaction_left_out_are_no_gaps(
 ) -> None:
     store.write([outcome("a"), outcome("b")])
     tally = Tally(partition=0, start=0, stop=10, committed=10)
-    kept = [Record(0, 3, None, event("a"), 0), Record(0, 8, None, event("b"), 0)]
+    kept = [Record(0, 3, None, event("a")), Record(0, 8, None, event("b"))]
     assert examine(tally, settings.topic_uploads, kept, history) == set()
     assert (tally.records, tally.verdicts, tally.gaps) == (2, 2, [])
 

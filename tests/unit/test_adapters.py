@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from models.adapters import Adapter, LoRA, Matrix, Subspaces, adapt, adapters_in, fold
+from models.adapters import LoRA, Matrix, Subspaces, adapt, adapters_in, fold
 from models.towers.base import Tower
 from models.towers.lite0 import Lite0Tower
 from models.towers.tiny import TinyTower
@@ -96,6 +96,6 @@ def test_a_layer_left_out_is_bit_identical_to_the_pretrained_one() -> None:
 
 def test_what_is_no_matrix_is_refused() -> None:
     with pytest.raises(ValueError, match="1x1"):
-        Adapter(nn.Conv2d(4, 4, 3))
+        LoRA(nn.Conv2d(4, 4, 3))
     with pytest.raises(ValueError, match="leave nothing"):
         Subspaces(nn.Linear(8, 8), count=4, rank=2)
