@@ -14,6 +14,7 @@ import numpy as np
 from PIL import Image, ImageFilter
 
 from models.synthesis.base import KERNELS, RGB, draw_kernel
+from models.views import size_at
 
 Step = Callable[[RGB], RGB]
 
@@ -95,10 +96,8 @@ def _draw_steps(rng: np.random.Generator, strength: Strength) -> tuple[Step, ...
 
 def to_short_side(rgb: RGB, short: int, kernel: str = "bicubic") -> RGB:
     """Both classes to one size: the first confounder is how large a picture is."""
-    height, width = rgb.shape[:2]
-    scale = short / min(height, width)
-    size = max(short, round(width * scale)), max(short, round(height * scale))
-    if size == (width, height):
+    size = size_at(rgb, short)
+    if size == (rgb.shape[1], rgb.shape[0]):
         return rgb
     return np.asarray(Image.fromarray(rgb).resize(size, KERNELS[kernel]), dtype=np.uint8)
 

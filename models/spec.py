@@ -25,7 +25,9 @@ class ViewSpec(_Frozen):
     kind: Literal["global", "mosaic", "crops"]
     size: int = Field(ge=16, le=1024)
     tile: int = Field(default=32, ge=8, le=512)
-    options: dict[str, float] = {}
+    # Larger pictures are brought to this short side first (bicubic), so that what is served has the scale
+    # of what was trained on. None: native pixels, whatever their number.
+    max_short_side: int | None = Field(default=None, ge=32)
 
     @model_validator(mode="after")
     def _tiled(self) -> "ViewSpec":

@@ -6,6 +6,7 @@
 4. methods  the three detectors, side by side on the same batches, behind the frozen shared prefix
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,13 +53,17 @@ class Run:
 
 
 class Probe(nn.Module):
-    """A tower with linear heads on its pooled and on its joint features: what `tune` and `head` train."""
+    """A tower with linear heads on its pooled and on its joint features: what `tune` and `head` train.
 
-    def __init__(self, tower: Tower) -> None:
+    Each view has heads of its own: a crop and a whole picture spread differently over the features.
+    """
+
+    def __init__(self, tower: Tower, views: Iterable[str]) -> None:
         super().__init__()
         self.tower = tower
+        widths = {"pooled": tower.pooled_dim, "joint": tower.joint_dim}
         self.heads = nn.ModuleDict(
-            {"pooled": nn.Linear(tower.pooled_dim, 1), "joint": nn.Linear(tower.joint_dim, 1)}
+            {_head(view, feature): nn.Linear(width, 1) for view in views for feature, width in widths.items()}
         )
         for parameter in self.heads.parameters():
             nn.init.zeros_(parameter)
@@ -69,9 +74,13 @@ class Probe(nn.Module):
         for name, pixels in seen.pixels.items():
             pooled = self.tower(pixels)
             for feature, x in (("pooled", pooled), ("joint", self.tower.joint(pooled))):
-                logits = self.heads[feature](x)[:, 0]
-                parts[f"{name}_{feature}"] = F.binary_cross_entropy_with_logits(logits, seen.labels)
+                logits = self.heads[_head(name, feature)](x)[:, 0]
+                parts[_head(name, feature)] = F.binary_cross_entropy_with_logits(logits, seen.labels)
         return {"total": torch.stack(list(parts.values())).mean(), **parts}
+
+
+def _head(view: str, feature: str) -> str:
+    return f"{view}_{feature}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +108,8 @@ def train(run: Run) -> Trained:
 
 def tuned(run: Run) -> Probe:
     """Stages `tune` (everything learns) and `head` (the tower is frozen)."""
-    probe = Probe(pretrained_tower(run.recipe.tower))
+    views = [view.name for view in run.recipe.views]
+    probe = Probe(pretrained_tower(run.recipe.tower), views)
     for module in probe.modules():
         if isinstance(module, nn.Conv2d):
             module.weight.data = module.weight.data.contiguous(memory_format=torch.channels_last)
@@ -114,7 +124,7 @@ def tuned(run: Run) -> Probe:
 def make_method(recipe: DetectorRecipe, tower: Tower, start: int, heads: nn.ModuleDict) -> Method:
     """One method whose branch starts as the tower itself, with the head that was trained on it."""
     method = METHODS[recipe.name](tower, start, **recipe.options)
-    method.branch.head.load_state_dict(heads[method.branch.feature].state_dict())
+    method.branch.head.load_state_dict(heads[_head(recipe.view, method.branch.feature)].state_dict())
     if isinstance(method, DgsNet):
         method.set_teacher(method.branch.head)
     return method

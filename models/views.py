@@ -48,7 +48,21 @@ def render(rgb: NDArray[np.uint8], spec: ViewSpec) -> NDArray[np.uint8]:
     if too_small(rgb):
         raise ValueError(f"both sides must be at least {MIN_SIDE} pixels, not {rgb.shape[1]}x{rgb.shape[0]}")
     make = {"global": _global, "mosaic": _mosaic, "crops": _crops}[spec.kind]
-    return np.ascontiguousarray(make(rgb, spec))
+    return np.ascontiguousarray(make(_at_most(rgb, spec.max_short_side), spec))
+
+
+def _at_most(rgb: NDArray[np.uint8], short: int | None) -> NDArray[np.uint8]:
+    """The picture with its short side shrunk to `short` pixels, bicubic with antialiasing; never enlarged."""
+    if short is None or min(rgb.shape[:2]) <= short:
+        return rgb
+    return np.asarray(Image.fromarray(rgb).resize(size_at(rgb, short), Image.Resampling.BICUBIC))
+
+
+def size_at(rgb: NDArray[np.uint8], short: int) -> tuple[int, int]:
+    """Width and height of the picture [H, W, 3] once its short side is `short`."""
+    height, width = rgb.shape[:2]
+    scale = short / min(height, width)
+    return max(short, round(width * scale)), max(short, round(height * scale))
 
 
 def _global(rgb: NDArray[np.uint8], spec: ViewSpec) -> NDArray[np.uint8]:

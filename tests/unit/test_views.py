@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from PIL import Image
 from pydantic import ValidationError
 
 from models import views
@@ -53,6 +54,18 @@ def test_pixels_have_not_changed_for_this_views_version(spec: ViewSpec, digest: 
     channels = [(rows * 7 + columns * 3) % 251, (rows * columns // 16) % 256, (rows ^ columns) % 256]
     rgb = np.stack(channels, axis=-1).astype(np.uint8)
     assert hashlib.sha256(views.render(rgb, spec).tobytes()).hexdigest()[:16] == digest
+
+
+@pytest.mark.parametrize("kind", ["global", "mosaic", "crops"])
+def test_a_large_picture_is_brought_to_the_trained_scale_and_a_small_one_left_alone(kind: str) -> None:
+    spec = ViewSpec.model_validate(
+        {"name": "v", "kind": kind, "size": 128, "tile": 32, "max_short_side": 200}
+    )
+    native = spec.model_copy(update={"max_short_side": None})
+    small, large = picture(200, 260), picture(600, 780)
+    assert np.array_equal(views.render(small, spec), views.render(small, native))
+    shrunk = np.asarray(Image.fromarray(large).resize((260, 200), Image.Resampling.BICUBIC))
+    assert np.array_equal(views.render(large, spec), views.render(shrunk, native))
 
 
 def test_spectral_entropy_is_that_of_the_full_spectrum() -> None:
