@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from models.spec import Manifest
 
 MANIFEST, ONNX, GOLDEN, CARD = "manifest.json", "ensemble.onnx", "golden.npz", "model_card.md"
+BUNDLED = Path(__file__).with_name("bundled") / "default"  # the bundle that ships
 
 
 class BundleError(Exception):

@@ -8,8 +8,7 @@ from typing import Annotated, NoReturn
 import typer
 from rich.console import Console
 
-from models.bundle import CARD, Bundle, load_bundle
-from models.cli import BUNDLED
+from models.bundle import BUNDLED, CARD, Bundle, load_bundle
 from models.cli import app as model
 from models.engine_file import ENGINES, EngineFileError, Precision
 

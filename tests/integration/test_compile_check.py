@@ -9,8 +9,7 @@ import tensorrt_rtx
 from onnx import TensorProto, helper
 from typer.testing import CliRunner
 
-from models.bundle import Bundle, load_bundle
-from models.cli import BUNDLED
+from models.bundle import BUNDLED, Bundle, load_bundle
 from models.engine_file import Precision
 from stream.engines.tensorrt_plan import TensorRtPlan
 from stream.engines.tensorrt_seam import DeviceFault

@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 
-from models.bundle import Bundle, load_bundle
-from models.cli import BUNDLED
+from models.bundle import BUNDLED, Bundle, load_bundle
 from models.scoring import open_engine
 from trt_build.verify import TOLERANCE, golden_difference
 

@@ -1,0 +1,1 @@
+"""The commands of `pixassay model`, one module each. `models.cli` registers them."""

@@ -1,0 +1,14 @@
+"""Arguments that several commands share."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Data = Annotated[
+    Path, typer.Option(help="folder of labelled pictures (`python -m models.synthesis make` writes one)")
+]
+HeldOut = Annotated[
+    list[str] | None, typer.Option(help="real source or generator family to leave out; repeatable")
+]
+BundlePath = Annotated[Path, typer.Argument(help="bundle folder")]
