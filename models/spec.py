@@ -16,7 +16,8 @@ class _Frozen(BaseModel):
 class ViewSpec(_Frozen):
     """One picture-to-array rule. The array is uint8 RGB [size, size, 3]; normalisation is in the graph.
 
-    `global`: short side to `size`, bicubic, centre crop.
+    `global`: short side to `resize` (default: `size`), centre crop of `size`; bicubic unless `resample`
+    says otherwise.
     `mosaic`: DGS-Net's mosaic of `tile`-pixel tiles with the lowest and highest spectral entropy.
     `crops`: a grid of native `tile`-pixel crops, side by side in one array.
     """
@@ -28,11 +29,18 @@ class ViewSpec(_Frozen):
     # Larger pictures are brought to this short side first (bicubic), so that what is served has the scale
     # of what was trained on. None: native pixels, whatever their number.
     max_short_side: int | None = Field(default=None, ge=32)
+    # `global` only: what detectors of other people were trained on (440 for 384: Community Forensics).
+    resize: int | None = Field(default=None, ge=16, le=2048)
+    resample: Literal["bicubic", "bilinear"] = "bicubic"
 
     @model_validator(mode="after")
     def _tiled(self) -> "ViewSpec":
         if self.kind != "global" and self.size % self.tile:
             raise ValueError(f"view {self.name}: size {self.size} is no multiple of tile {self.tile}")
+        if self.kind != "global" and (self.resize is not None or self.resample != "bicubic"):
+            raise ValueError(f"view {self.name}: resize and resample are for views of the kind global")
+        if self.resize is not None and self.resize < self.size:
+            raise ValueError(f"view {self.name}: resize {self.resize} leaves less than its size {self.size}")
         return self
 
 

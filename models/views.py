@@ -21,6 +21,7 @@ BLANK_RANGE = 2
 TILE_GRID = 32
 # Entropies (bits) closer than this are equal: FFT rounding differs between CPUs, the order must not.
 ENTROPY_DECIMALS = 6
+FILTERS = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
 
 
 def too_small(rgb: NDArray[np.uint8]) -> bool:
@@ -66,15 +67,17 @@ def size_at(rgb: NDArray[np.uint8], short: int) -> tuple[int, int]:
 
 
 def _global(rgb: NDArray[np.uint8], spec: ViewSpec) -> NDArray[np.uint8]:
-    """Short side to `size`, bicubic with antialiasing, centre crop: CLIP's preprocessing.
+    """Short side to `resize`, with antialiasing, then the central `size` pixels: CLIP's preprocessing.
 
     Cropped first, then resized: a banner 100,000 pixels wide is never enlarged as a whole.
     """
     height, width = rgb.shape[:2]
     side = min(height, width)
+    if spec.resize is not None:
+        side = max(1, round(side * spec.size / spec.resize))
     left, top = (width - side) // 2, (height - side) // 2
     square = Image.fromarray(rgb[top : top + side, left : left + side])
-    return np.asarray(square.resize((spec.size, spec.size), Image.Resampling.BICUBIC))
+    return np.asarray(square.resize((spec.size, spec.size), FILTERS[spec.resample]))
 
 
 def _crops(rgb: NDArray[np.uint8], spec: ViewSpec) -> NDArray[np.uint8]:

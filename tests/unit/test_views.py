@@ -120,3 +120,18 @@ def test_a_picture_that_cannot_be_viewed_is_refused(rgb: NDArray[np.uint8]) -> N
 def test_a_size_that_tiles_do_not_fill_is_refused() -> None:
     with pytest.raises(ValidationError, match="no multiple"):
         ViewSpec(name="mosaic", kind="mosaic", size=200)
+
+
+def test_a_resize_larger_than_the_view_is_resize_then_centre_crop() -> None:
+    """As `Resize(440), CenterCrop(384)` of other people's detectors does it, up to the rounding of edges."""
+    spec = ViewSpec(name="foreign", kind="global", size=384, resize=440, resample="bilinear")
+    rgb = picture(600, 900)
+    whole = Image.fromarray(rgb).resize((660, 440), Image.Resampling.BILINEAR).crop((138, 28, 522, 412))
+    difference = np.abs(views.render(rgb, spec).astype(int) - np.asarray(whole).astype(int))
+    assert difference.mean() < 1.5
+
+
+@pytest.mark.parametrize("wrong", [{"kind": "mosaic", "resize": 440}, {"kind": "global", "resize": 128}])
+def test_a_resize_that_means_nothing_is_refused(wrong: dict[str, object]) -> None:
+    with pytest.raises(ValidationError, match="resize"):
+        ViewSpec.model_validate({"name": "view", "size": 224, **wrong})
