@@ -21,6 +21,7 @@ from stream.events import Upload, verdict_id
 from stream.reasons import Reason
 from stream.retry import pauses, persist
 from stream.settings import Settings
+from stream.sources import Sources, Visit
 from stream.steps import Flags, Parts
 from stream.telemetry import Telemetry
 from stream.types import FLAGGED, DeadLetter, Fetched, Job, Judgement, Origin, Outcome, PictureFacts, Views
@@ -89,6 +90,7 @@ class Pipeline:
         )
         self._budget = ByteBudget(settings.max_held_mb * 2**20)
         self._largest = settings.max_bytes
+        self._sources = Sources(settings, telemetry)
         self._threads = _Threads(ThreadPoolExecutor(settings.fetchers, "fetch"))
         self._rows = Batcher(self._write, STORE_BATCH)
         self._letters = Batcher(self._bury, STORE_BATCH)
@@ -170,10 +172,13 @@ class Pipeline:
     async def _judge(self, way: _Way, entered: "_Once") -> Judgement:
         """From the URI to the judgement. Raises as the steps do, but for outages, which it waits out."""
         await way.seat.move(self._rooms.fetching)
-        way.bytes = await self._budget.reserve(self._largest)
-        way.fetched = await persist(functools.partial(self._fetch, way.job.upload), self._telemetry)
-        way.bytes.resize(len(way.fetched.data))
-        await way.seat.move(self._rooms.decoding)
+        visit = self._sources.visit(way.job.upload.uri)
+        try:
+            way.fetched = await self._fetched(way, visit, entered)
+            way.bytes.resize(len(way.fetched.data))
+            await way.seat.move(self._rooms.decoding)
+        finally:
+            visit.leave()
         entered()
         views = await persist(functools.partial(self._decode, way.fetched.data), self._telemetry)
         way.facts = views.facts
@@ -183,6 +188,22 @@ class Pipeline:
         # Views have one shape whatever the picture, so what fails here is the engine and not the upload.
         logits = await persist(functools.partial(self._steps.score, views.arrays), self._telemetry)
         return self._steps.judge(logits, way.job.upload.tenant)
+
+    async def _fetched(self, way: _Way, visit: Visit, entered: "_Once") -> Fetched:
+        """Fetch by turns (stream/sources.py), as often as it takes."""
+
+        def step_aside() -> None:
+            way.seat.leave()
+            entered()
+
+        while True:
+            await visit.turn(step_aside)
+            way.bytes = await self._budget.reserve(self._largest)
+            try:
+                with visit.fetching():
+                    return await self._fetch(way.job.upload)
+            except Outage:
+                way.bytes.resize(0)
 
     async def _fetch(self, upload: Upload) -> Fetched:
         loop = asyncio.get_running_loop()

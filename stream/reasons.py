@@ -32,4 +32,5 @@ class Reason(StrEnum):
     INVALID_FIELD = "invalid_field"  # a field is missing or has a value that cannot be right
     URI_NOT_ALLOWED = "uri_not_allowed"  # scheme, bucket or path outside what the settings allow
     ACCESS_DENIED = "access_denied"  # the object store refuses our credentials for this object
+    STORE_UNAVAILABLE = "store_unavailable"  # its bucket did not answer for long while others did; replay it
     INTERNAL_ERROR = "internal_error"  # a defect of ours; the detail names it

@@ -67,6 +67,14 @@ class Settings(BaseSettings):
     s3_secret_key: SecretStr | None = Field(None, description="Secret key.")
     s3_buckets: Words = Field((), description="Buckets that may be read, comma-separated; empty means all.")
     s3_timeout_s: float = Field(20.0, gt=0, description="Connect and read time-out, seconds.")
+    store_patience_s: float = Field(
+        600.0,
+        ge=0,
+        description="Wait for a bucket that fails while others answer, then its uploads are dead letters, s.",
+    )
+    max_aside: int = Field(
+        5000, ge=0, le=100_000, description="Uploads that may wait aside for a bucket that does not answer."
+    )
     file_roots: Folders = Field((), description="Folders below which file:// may be read; empty means none.")
 
     # Limits on one picture

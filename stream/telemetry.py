@@ -26,6 +26,7 @@ class Telemetry:
         self.dead: Counter[str] = Counter()  # dead letters by reason
         self.flagged = 0  # review messages acknowledged by the broker
         self.in_flight = 0  # uploads
+        self.aside = 0  # uploads in flight that wait for a bucket which does not answer
         self.lag: int | None = None  # records behind the ends of our partitions; None: not known yet
         self._waiting: dict[str, set[object]] = {}  # part that is away -> who waits for it
         self._readings: deque[tuple[float, int]] = deque(maxlen=_RATE_SPAN)

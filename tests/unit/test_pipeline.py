@@ -208,8 +208,8 @@ async def test_a_row_is_stored_before_it_is_flagged_and_done_comes_last(bench: B
 async def test_a_stalled_step_bounds_what_is_taken_in(bench: Bench) -> None:
     bench.fakes.gate = threading.Event()
     room = bench.pipeline.room()
-    for number in range(room):
-        bench.submit(upload(f"clean{number}"))
+    for number in range(room):  # of two sources: one alone never has all fetchers
+        bench.submit(upload(f"clean{number}", uri=f"fake{number % 2}://it"))
     assert bench.pipeline.room() == 0
     await bench.until(lambda: bench.fakes.calls["fetch"] == SETTINGS.fetchers)
     bench.pipeline.room_made.clear()

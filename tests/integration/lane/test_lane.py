@@ -76,7 +76,7 @@ def _away() -> None:
 
 
 async def test_a_full_pipeline_pauses_and_stays_in_the_group(settings: Settings) -> None:
-    small = settings.model_copy(update={"fetchers": 2, "queue_size": 2, "max_batch": 1})
+    small = settings.model_copy(update={"fetchers": 2, "queue_size": 2, "max_batch": 1, "max_aside": 0})
     fakes = FakeParts()
     fakes.gate = threading.Event()
     await announce(settings, names(60))
