@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 from models.bundle import CARD, Bundle, write_bundle
 from models.calibrate import Threshold, conformal_threshold, fit_fusion, fit_platt
 from models.card import render_card
+from models.evaluation.run import Settings, evaluate_bundle
 from models.layouts import Picture
-from models.report import evaluate_bundle
 from models.scoring import open_engine, probabilities, score
 from models.spec import DetectorSpec, Manifest, PolicySpec
 
@@ -54,19 +54,21 @@ def calibrate_bundle(
 
 def measure_bundle(bundle: Bundle, pictures: Sequence[Picture], described: str) -> Bundle:
     """Measure the calibrated bundle on `pictures`; figures and model card go into it."""
-    table = evaluate_bundle(bundle, pictures, short_side=SHORT_SIDE).fused
+    found = evaluate_bundle(bundle, pictures, Settings(short_side=SHORT_SIDE))
+    table = found.fused
+    summary = {**table.summary, "real_flips_jpeg90": found.flips[0].rate}
     generators = {
         row.generator: {
-            "auc": round(row.auc, 3),
-            "auc_own": None if np.isnan(row.auc_own) else round(row.auc_own, 3),
+            "auc": round(row.figures.auc.value, 3),
+            "auc_own": None if np.isnan(row.auc_own.value) else round(row.auc_own.value, 3),
             "facts_auc": round(row.facts_auc, 3),
-            "found": round(row.fake_accuracy, 3),
+            "found": round(row.figures.fake_accuracy.value, 3),
         }
         for row in table.generators
     }
     metrics = {
         "pictures": described,
-        "summary": {name: round(value, 3) for name, value in table.summary.items()},
+        "summary": {name: round(value, 3) for name, value in summary.items()},
         "generators": generators,
         "sources": {row.source: round(row.false_positive_rate, 3) for row in table.sources},
     }

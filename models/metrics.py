@@ -3,7 +3,6 @@
 Every function takes scores where higher means "more synthetic". `real` and `fake` are 1-D arrays.
 """
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -73,49 +72,13 @@ def expected_calibration_error(probabilities: Scores, labels: NDArray[np.int64],
     return float(np.abs(gaps).sum())
 
 
-def bootstrap(
-    figure: Callable[[Scores, Scores], float],
-    real: Scores,
-    fake: Scores,
-    *,
-    groups: tuple[Sequence[str], Sequence[str]] | None = None,
-    draws: int = 400,
-    level: float = 0.95,
-    seed: int = 0,
-) -> Interval:
-    """Percentile interval. With `groups` (of the reals, of the fakes) whole groups are drawn.
-
-    Several copies of one photograph are not independent: drawing single pictures would make the
-    interval too narrow.
-    """
-    rng = np.random.default_rng(seed)
-    members = groups or ([str(i) for i in range(len(real))], [str(i) for i in range(len(fake))])
-    clusters = [_clusters(names) for names in members]
-    values = [
-        figure(*(side[_redraw(blocks, rng)] for side, blocks in zip((real, fake), clusters, strict=True)))
-        for _ in range(draws)
-    ]
-    tail = (1 - level) / 2
-    low, high = np.nanquantile(values, [tail, 1 - tail])
-    return Interval(figure(real, fake), float(low), float(high))
-
-
-def _clusters(names: Sequence[str]) -> list[NDArray[np.int64]]:
-    order = np.argsort(np.asarray(names), kind="stable").astype(np.int64)
-    ordered = np.asarray(names)[order]
-    starts = np.flatnonzero(ordered[1:] != ordered[:-1]) + 1
-    return np.split(order, starts)
-
-
-def _redraw(blocks: list[NDArray[np.int64]], rng: np.random.Generator) -> NDArray[np.int64]:
-    chosen = rng.integers(len(blocks), size=len(blocks))
-    return np.concatenate([blocks[index] for index in chosen])
-
-
 def residual_correlation(logits: NDArray[np.float64], labels: NDArray[np.int64]) -> NDArray[np.float64]:
     """Correlation [D, D] of detectors' logits [N, D] within the classes: 1 means they err alike."""
     residuals = np.array(logits, dtype=np.float64)
     for label in (0, 1):
         residuals[labels == label] -= residuals[labels == label].mean(axis=0)
-    correlation: NDArray[np.float64] = np.atleast_2d(np.corrcoef(residuals, rowvar=False))
-    return correlation
+    spread = residuals.std(axis=0)
+    residuals /= np.where(
+        spread > 0, spread, np.nan
+    )  # a detector that says the same of all pictures has none
+    return np.asarray(residuals.T @ residuals / len(residuals), dtype=np.float64)

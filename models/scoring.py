@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from models.bundle import Bundle
 from models.calibrate import Fusion, Platt
-from models.data import load_at
+from models.data import load, load_at
 from models.layouts import Picture
 from models.spec import Manifest, ViewSpec
 from models.synthesis.base import RGB
@@ -45,6 +45,7 @@ def _openvino(bundle: Bundle, threads: int) -> Run:
     import openvino
 
     config: dict[str, Any] = {"INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY"}
+    config["INFERENCE_PRECISION_HINT"] = "f32"  # the same figures on every CPU, also where bf16 would serve
     compiled = openvino.Core().compile_model(bundle.onnx, "CPU", config)
 
     def run(views: Views) -> NDArray[np.float32]:
@@ -58,12 +59,13 @@ def score(
     views: Sequence[ViewSpec],
     pictures: Sequence[Picture],
     *,
-    short_side: int = 256,
+    short_side: int | None = 256,
     change: Change | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> NDArray[np.float64]:
     """Raw logits [N, D] of pictures brought to one short side, then through `change` (a re-encoding).
 
+    `short_side` None leaves the pictures as they are, as a worker sees them.
     `run` may be any function of the views, a torch ensemble too.
     """
     found: list[NDArray[np.float32]] = []
@@ -84,8 +86,8 @@ def probabilities(manifest: Manifest, logits: NDArray[np.float64]) -> NDArray[np
     return Fusion(weights, manifest.fusion_bias, penalty=0.0, held_out_loss=float("nan")).apply(calibrated)
 
 
-def _prepare(picture: Picture, short_side: int, change: Change | None) -> RGB:
-    rgb = load_at(picture, short_side)
+def _prepare(picture: Picture, short_side: int | None, change: Change | None) -> RGB:
+    rgb = load(picture) if short_side is None else load_at(picture, short_side)
     return rgb if change is None else change(rgb)
 
 

@@ -1,0 +1,113 @@
+"""What is compared: a bundle's ensemble, its detectors, the mean of their logits, what stands beside it.
+
+A contender is anything that turns views into logits: a bundle, or the run folder of a training that was
+never calibrated (a linear probe, a plain LoRA fine-tune). One contender's logits give one method or several.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import expit, logit
+
+from models.bundle import MANIFEST, Bundle, load_bundle
+from models.scoring import Engine, Run, open_engine, probabilities
+from models.spec import Manifest, ViewSpec
+
+Values = NDArray[np.float64]
+ENSEMBLE, MEAN = "ensemble", "mean of logits"
+EVEN = (0.5,)  # where a method has no policy: flagged at even odds
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """One score a picture, and where it flags."""
+
+    name: str
+    what: str  # in words, for the tables
+    scores: Values  # [N] in [0, 1]
+    margins: Values  # [N] the same order of pictures, not squeezed into [0, 1]
+    cuts: tuple[float, ...]  # ascending; the last is that of `synthetic`
+
+    @property
+    def threshold(self) -> float:
+        return self.cuts[-1]
+
+    def verdicts(self, scores: Values | None = None) -> NDArray[np.int64]:
+        """0 below all cuts, 1 from the first, ...: of its own scores, or of these. Flagged where >= cut."""
+        found = np.searchsorted(self.cuts, self.scores if scores is None else scores, side="right")
+        return np.asarray(found, dtype=np.int64)
+
+
+@dataclass(frozen=True, slots=True)
+class Contender:
+    """What scores pictures: views -> logits -> methods."""
+
+    name: str
+    views: Sequence[ViewSpec]
+    run: Run
+    read: Callable[[Values], list[Method]]  # logits [N, D] -> methods
+
+
+def of_bundle(bundle: Bundle, engine: Engine, threads: int = 1) -> Contender:
+    """The bundle under evaluation: its ensemble, the plain mean of its logits, and each detector."""
+    manifest = bundle.manifest
+
+    def read(logits: Values) -> list[Method]:
+        lines = np.array([[one.slope, one.intercept] for one in manifest.detectors])  # [D, 2]
+        calibrated = logits * lines[:, 0] + lines[:, 1]
+        mean = calibrated.mean(axis=1)
+        singles = [
+            Method(one.name, f"one detector, view {one.view}", expit(calibrated[:, i]), logits[:, i], EVEN)
+            for i, one in enumerate(manifest.detectors)
+        ]
+        averaged = Method(MEAN, "mean of the calibrated logits", expit(mean), mean, EVEN)
+        return [_fused(ENSEMBLE, "stacked, as served", manifest, logits), averaged, *singles]
+
+    return Contender(manifest.name, manifest.views, open_engine(bundle, engine, threads), read)
+
+
+def beside(name: str, folder: Path, engine: Engine, threads: int = 1) -> Contender:
+    """A further bundle or run folder as one more row. Raises BundleError or CheckpointError."""
+    return (
+        _beside_bundle(name, folder, engine, threads) if (folder / MANIFEST).is_file() else _run(name, folder)
+    )
+
+
+def _beside_bundle(name: str, folder: Path, engine: Engine, threads: int) -> Contender:
+    bundle = load_bundle(folder)
+    manifest = bundle.manifest
+
+    def read(logits: Values) -> list[Method]:
+        return [_fused(name, f"bundle {bundle.id} on {manifest.tower}", manifest, logits)]
+
+    return Contender(name, manifest.views, open_engine(bundle, engine, threads), read)
+
+
+def _fused(name: str, what: str, manifest: Manifest, logits: Values) -> Method:
+    scores = probabilities(manifest, logits)
+    margins = logit(np.clip(scores, 1e-15, 1 - 1e-15))
+    return Method(name, what, scores, margins, (manifest.policy.suspicious, manifest.policy.synthetic))
+
+
+def _run(name: str, folder: Path) -> Contender:
+    """A checkpoint in torch: its logits are not calibrated, so only their order and even odds mean much."""
+    import torch
+
+    from models.checkpoints import load_ensemble
+
+    ensemble, _ = load_ensemble(folder)
+
+    def run(views: Mapping[str, NDArray[np.uint8]]) -> NDArray[np.float32]:
+        with torch.inference_mode():
+            logits = ensemble({view: torch.from_numpy(pixels) for view, pixels in views.items()})
+        return np.asarray(logits.numpy(), dtype=np.float32)
+
+    def read(logits: Values) -> list[Method]:
+        mean = logits.mean(axis=1)
+        what = f"checkpoint on {ensemble.tower.name}, not calibrated"
+        return [Method(name, what, expit(mean), mean, EVEN)]
+
+    return Contender(name, list(ensemble.views.values()), run, read)
