@@ -131,12 +131,20 @@ class Subspaces(Adapter):
         return super().folded() if self.selected else copy.deepcopy(self.layer)
 
 
-def adapt(blocks: nn.ModuleList, tower: Tower, make: Callable[[Matrix], Adapter]) -> list[Adapter]:
-    """Freeze `blocks` and wrap every matrix that the tower calls adaptable. Returns the adapters."""
+def adapt(
+    blocks: nn.ModuleList,
+    tower: Tower,
+    make: Callable[[Matrix], Adapter],
+    names: Callable[[nn.Module], Iterator[str]] | None = None,
+) -> list[Adapter]:
+    """Freeze `blocks` and wrap the matrices that `names` gives, by default all adaptable ones.
+
+    Returns the adapters.
+    """
     blocks.requires_grad_(False)
     made = []
     for block in blocks:
-        for name in tower.adaptable(block):
+        for name in list((names or tower.adaptable)(block)):
             owner, _, leaf = name.rpartition(".")
             parent = block.get_submodule(owner)
             layer = getattr(parent, leaf)

@@ -1,6 +1,7 @@
 """A trained ensemble on disk: folded weights in one safetensors file, strictly by name."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,8 +9,9 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from models.ensemble import Branch, Ensemble
+from models.ensemble import Branch, Ensemble, Feature
 from models.spec import ViewSpec
+from models.towers.base import Tower
 from models.towers.registry import empty_tower
 
 FILE = "detectors.safetensors"
@@ -22,10 +24,14 @@ class CheckpointError(Exception):
 
 def save_ensemble(ensemble: Ensemble, folder: Path, facts: dict[str, Any]) -> Path:
     """Write <folder>/detectors.safetensors. `facts` (data, recipe, losses) travels along as JSON."""
-    branches = [{"name": b.name, "start": b.start, "feature": b.feature} for b in ensemble.detectors()]
+    branches = [
+        {"name": b.name, "start": b.start, "feature": b.feature, "taps": list(b.taps)}
+        for b in ensemble.detectors()
+    ]
     described = {
         "format": FORMAT,
         "tower": ensemble.tower.name,
+        "tower_facts": ensemble.tower.facts(),
         "views": [view.model_dump() for view in ensemble.views.values()],
         "branches": branches,
         "reads": ensemble.reads,
@@ -55,8 +61,12 @@ def load_ensemble(folder: Path) -> tuple[Ensemble, dict[str, Any]]:
 
 
 def _empty(described: dict[str, Any]) -> Ensemble:
-    tower = empty_tower(described["tower"])
+    tower = empty_tower(described["tower"], described.get("tower_facts"))
     with torch.random.fork_rng(devices=[]):
-        branches = [Branch(b["name"], tower, b["start"], b["feature"]) for b in described["branches"]]
+        branches = [_branch(tower, **b) for b in described["branches"]]
     views = [ViewSpec.model_validate(view) for view in described["views"]]
     return Ensemble(tower, branches, views, described["reads"])
+
+
+def _branch(tower: Tower, name: str, start: int, feature: Feature, taps: Sequence[int] = ()) -> Branch:
+    return Branch(name, tower, start, feature, tuple(taps))

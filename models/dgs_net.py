@@ -6,6 +6,7 @@ the verdict, and the features are drawn along what the teacher finds beneficial.
 """
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -30,13 +31,25 @@ class DgsNet(Method):
 
     name = "dgs_net"
 
-    def __init__(self, tower: Tower, start: int, *, alignment: float = 0.2, surgery: bool = True) -> None:
+    def __init__(
+        self,
+        tower: Tower,
+        start: int,
+        *,
+        alignment: float = 0.2,
+        surgery: bool = True,
+        rank: int = 6,
+        alpha: float = 6.0,
+        dropout: float = 0.8,
+    ) -> None:
+        """`rank`, `alpha` and `dropout` of LoRA; the defaults are those of the authors' code."""
         super().__init__()
         self.alignment, self.surgery = alignment, surgery
         self.branch = Branch(self.name, tower, start, "joint")
         self.teacher = Branch("teacher", tower, start, "joint").requires_grad_(False)  # the frozen tower
         self.text_head = nn.Linear(tower.joint_dim, 1)
-        adapt(self.branch.blocks, tower, LoRA)
+        lora = partial(LoRA, rank=rank, alpha=alpha, dropout=dropout)
+        adapt(self.branch.blocks, tower, lora, tower.attending)
         self._seen: dict[str, float] = {}
 
     def set_teacher(self, head: nn.Linear) -> None:

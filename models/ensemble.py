@@ -14,22 +14,37 @@ from torch import Tensor, nn
 from models.spec import ViewSpec
 from models.towers.base import Tower
 
-Feature = Literal["pooled", "joint"]
+Feature = Literal["pooled", "joint", "blocks"]
 
 
 class Branch(nn.Module):
     """One detector behind the shared prefix: its own blocks, dense (folded), and a linear head."""
 
-    def __init__(self, name: str, tower: Tower, start: int, feature: Feature) -> None:
+    def __init__(
+        self, name: str, tower: Tower, start: int, feature: Feature, taps: tuple[int, ...] = ()
+    ) -> None:
+        """`taps`: the blocks that the feature "blocks" concatenates. Raises ValueError for unseen ones."""
         super().__init__()
-        self.name, self.start, self.feature = name, start, feature
+        self.name, self.start, self.feature, self.taps = name, start, feature, taps
+        wrong = [tap for tap in taps if not max(0, start - 1) <= tap < len(tower.blocks)]
+        if wrong or (feature == "blocks") != bool(taps):
+            seen = f"{max(0, start - 1)} to {len(tower.blocks) - 1}"
+            raise ValueError(
+                f"{name} can read blocks {seen} of {tower.name} behind adapt_from {start}, not {taps}"
+            )
         self.blocks = nn.ModuleList(copy.deepcopy(block) for block in list(tower.blocks)[start:])
-        self.head = nn.Linear(tower.pooled_dim if feature == "pooled" else tower.joint_dim, 1)
+        widths = {"pooled": tower.pooled_dim, "joint": tower.joint_dim}
+        self.head = nn.Linear(widths.get(feature) or sum(map(tower.summary_dim, taps)), 1)
 
     def features(self, tower: Tower, h: Tensor) -> Tensor:
-        """Prefix output -> the features that the head reads, [B, P] or [B, J]."""
-        for block in self.blocks:
+        """Prefix output -> the features that the head reads, [B, P], [B, J] or [B, sum of the taps' C]."""
+        seen = [tower.summary(h)] if self.start - 1 in self.taps else []
+        for index, block in enumerate(self.blocks, self.start):
             h = block(h)
+            if index in self.taps:
+                seen.append(tower.summary(h))
+        if seen:
+            return torch.cat(seen, dim=1)
         pooled = tower.pool(h)
         return pooled if self.feature == "pooled" else tower.joint(pooled)
 

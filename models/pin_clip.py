@@ -6,6 +6,8 @@ The noise needs no label, and generator and noise are dropped at serving: only t
 Where the paper is silent its parents speak: VPN (hyzhang98/VPN) and PiNI (hyzhang98/PiNI).
 """
 
+from functools import partial
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -48,12 +50,23 @@ class PinClip(Method):
     name = "pin_clip"
 
     def __init__(
-        self, tower: Tower, start: int, *, weight: float = 1.0, samples: int = 1, reduction: int = 4
+        self,
+        tower: Tower,
+        start: int,
+        *,
+        weight: float = 1.0,
+        samples: int = 1,
+        reduction: int = 4,
+        rank: int = 6,
+        alpha: float = 6.0,
+        dropout: float = 0.8,
     ) -> None:
+        """`samples` of noise a step; `rank`, `alpha` and `dropout` of LoRA as in DGS-Net's code."""
         super().__init__()
         self.weight, self.samples = weight, samples
         self.branch = Branch(self.name, tower, start, "joint")
-        adapt(self.branch.blocks, tower, LoRA)
+        lora = partial(LoRA, rank=rank, alpha=alpha, dropout=dropout)
+        adapt(self.branch.blocks, tower, lora, tower.attending)
         self.generator = NoiseGenerator(tower.joint_dim, tower.joint_dim // reduction)
         self._seen: dict[str, float] = {}
 
@@ -62,7 +75,7 @@ class PinClip(Method):
         f = self.branch.features(tower, batch.prefix)  # [B, J]
         clean = F.binary_cross_entropy_with_logits(self.branch.head(f)[:, 0], batch.labels)
         mu, s = self.generator(f, tower.class_text)
-        z = torch.randn(self.samples, *f.shape)  # [m, B, J]
+        z = torch.randn(self.samples, *f.shape, device=f.device)  # [m, B, J]
         noisy_logits = self.branch.head(f + mu + s * z)[..., 0]  # [m, B]
         noisy = F.binary_cross_entropy_with_logits(noisy_logits, batch.labels.expand(self.samples, -1))
         size = f.detach().norm(dim=1).mean()

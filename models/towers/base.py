@@ -8,6 +8,7 @@ on a convolutional tower. The joint embedding and the class texts live in the sa
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +21,7 @@ class Tower(nn.Module, ABC):
 
     name: str
     multiple: int  # picture sides must be multiples of this
+    size: int | None = None  # the only side of pictures that it reads; None: any multiple
     pooled_dim: int  # P
     joint_dim: int  # J
     blocks: nn.ModuleList
@@ -58,3 +60,19 @@ class Tower(nn.Module, ABC):
     @abstractmethod
     def adaptable(self, block: nn.Module) -> Iterator[str]:
         """Names, inside one block, of the matrices that adapters may change (nn.Linear, 1x1 Conv2d)."""
+
+    def attending(self, block: nn.Module) -> Iterator[str]:
+        """Those of `adaptable` that LoRA changes in the papers: q, k, v on a transformer; else all."""
+        return self.adaptable(block)
+
+    @abstractmethod
+    def summary(self, h: Tensor) -> Tensor:
+        """What any block gives -> one vector a picture [B, C], for heads on inner blocks."""
+
+    @abstractmethod
+    def summary_dim(self, block: int) -> int:
+        """C of `summary` behind the block of that index."""
+
+    def facts(self) -> dict[str, Any]:
+        """What, beside its name, the architecture is made from: JSON that a checkpoint carries."""
+        return {}

@@ -86,6 +86,14 @@ class Lite0Tower(Tower):
         """The pooled features themselves."""
         return pooled
 
+    def summary(self, h: Tensor) -> Tensor:
+        """The mean over the map [B, C]."""
+        return h.mean(dim=(2, 3))
+
+    def summary_dim(self, block: int) -> int:
+        """The block's channels."""
+        return LAYOUT[block][4]
+
     def adaptable(self, block: nn.Module) -> Iterator[str]:
         """Both 1x1 convolutions of a block."""
         yield from (name for name in ("expand", "project") if getattr(block, name) is not None)

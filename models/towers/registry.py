@@ -1,14 +1,34 @@
 """Towers by name."""
 
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
 from models.towers.base import Tower
+from models.towers.clip import PRESETS, clip_tower, empty_clip
 from models.towers.lite0 import Lite0Tower, imagenet_lite0
 from models.towers.tiny import TinyTower
+from models.towers.vit import VitTower
+from models.towers.weights import WeightsError
 
-NAMES = ("lite0", "tiny")
+TIMM = "timm:"
+NAMES = ("lite0", "tiny", *PRESETS, f"{TIMM}<model>")
 
 
-def empty_tower(name: str) -> Tower:
-    """The architecture, to be filled from a checkpoint. Raises KeyError for an unknown name."""
+def empty_tower(name: str, facts: Mapping[str, Any] | None = None) -> Tower:
+    """The architecture, to be filled from a checkpoint that carries the tower's `facts`.
+
+    Raises KeyError for an unknown name.
+    """
+    given = dict(facts or {})
+    if name.startswith(TIMM):
+        from models.towers.timm_tower import empty_timm
+
+        return empty_timm(name, given.get("size"))
+    if given and name in (*PRESETS, "vit"):
+        return VitTower(name=name, **given)
+    if name in PRESETS:
+        return empty_clip(name)
     match name:
         case "lite0":
             return Lite0Tower()
@@ -17,6 +37,18 @@ def empty_tower(name: str) -> Tower:
     raise KeyError(f"{name!r} is no tower; there are {', '.join(NAMES)}")
 
 
-def pretrained_tower(name: str) -> Tower:
-    """The tower as training starts from it."""
+def pretrained_tower(name: str, weights: Path | None = None) -> Tower:
+    """The tower as training starts from it. Raises KeyError (unknown name), WeightsError."""
+    if name in PRESETS:
+        if weights is None:
+            raise WeightsError(
+                f"{name} needs --weights FILE: a CLIP of that size, in OpenAI's or HF's layout"
+            )
+        return clip_tower(name, weights)
+    if name.startswith(TIMM):
+        from models.towers.timm_tower import timm_tower
+
+        return timm_tower(name, weights)
+    if weights is not None:
+        raise WeightsError(f"{name} brings its own weights: leave --weights out")
     return imagenet_lite0() if name == "lite0" else empty_tower(name)

@@ -64,3 +64,15 @@ class TransformerTower(Tower):
     def adaptable(self, block: nn.Module) -> Iterator[str]:
         """All four attention projections."""
         yield from ("attention.q", "attention.k", "attention.v", "attention.out")
+
+    def attending(self, block: nn.Module) -> Iterator[str]:
+        """q, k and v."""
+        yield from ("attention.q", "attention.k", "attention.v")
+
+    def summary(self, h: Tensor) -> Tensor:
+        """The class token, normalised as behind the last block [B, width]."""
+        return self.pool(h)
+
+    def summary_dim(self, block: int) -> int:
+        """The width."""
+        return self.pooled_dim

@@ -1,9 +1,11 @@
-"""`vit`: the vision transformer of CLIP, in any size, with random weights.
+"""The vision transformer of CLIP, in any size, with random weights; `models.towers.clip` fills it.
 
 Architecture: Radford et al., ICML 2021 (arXiv 2103.00020): class token, learned positions, layer norm before
-the first block, QuickGELU. Compile checks and speed measurements use it for the sizes that production
-runs, of which no weights can be shipped.
+the first block, QuickGELU. Compile checks and speed measurements use it as it is, since no weights of the
+sizes that production runs can be shipped.
 """
+
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -24,11 +26,10 @@ class QuickGelu(nn.Module):
 class VitTower(TransformerTower):
     """Square pictures of `size` pixels, patches of `patch`. The defaults are ViT-L/14 at 224 pixels."""
 
-    name = "vit"
-
     def __init__(
         self,
         *,
+        name: str = "vit",
         width: int = 1024,
         depth: int = 24,
         heads: int = 16,
@@ -37,7 +38,10 @@ class VitTower(TransformerTower):
         joint: int = 768,
     ) -> None:
         super().__init__(MEAN, STD)
-        self.multiple, self.pooled_dim, self.joint_dim = patch, width, joint
+        self.name, self.size, self.pooled_dim, self.joint_dim = name, size, width, joint
+        self.multiple = patch
+        sizes = {"width": width, "depth": depth, "heads": heads, "patch": patch, "joint": joint}
+        self._facts = {**sizes, "size": size}
         self.patch = nn.Conv2d(3, width, patch, stride=patch, bias=False)
         self.class_token = nn.Parameter(torch.randn(1, 1, width))
         self.positions = nn.Parameter(torch.randn(1, 1 + (size // patch) ** 2, width))
@@ -52,3 +56,7 @@ class VitTower(TransformerTower):
         tokens = torch.cat([self.class_token.expand(patches.shape[0], -1, -1), patches], dim=1)
         normed: Tensor = self.norm_before(tokens + self.positions)
         return normed
+
+    def facts(self) -> dict[str, Any]:
+        """Every size."""
+        return dict(self._facts)
