@@ -18,7 +18,7 @@ help:
 	@echo "make env    the lean environment in .venv (command: .venv/bin/pixassay)"
 	@echo "make dev    the development environment in .venv-dev (adds torch, exporters, linters, pytest)"
 	@echo "make lint   ruff, mypy strict, import contracts, file and function sizes"
-	@echo "make bench  measure decode and engine; figures go to bench-output/bench.json"
+	@echo "make bench  measure the lane against its limit and a naive loop, the shared prefix, decoding"
 	@echo "make lock   compile requirements/*.txt again from pyproject.toml"
 	@echo "make clean  remove environments and outputs"
 
@@ -51,7 +51,7 @@ unit: dev
 	$(DEV)/bin/python -m pytest tests/unit $(TEST_ARGS)
 
 bench: dev
-	$(DEV)/bin/python -m tests.bench $(BENCH_ARGS)
+	$(DEV)/bin/pixassay bench $(BENCH_ARGS)
 
 COMPILE := uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-annotate --no-header
 

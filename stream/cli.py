@@ -41,6 +41,7 @@ COMMANDS = {
     "audit": Command("stream.commands.audit", "audit", "Prove that every record has an outcome."),
     "dead": Command("stream.commands.dead", "app", "Look at dead letters."),
     "db": Command("stream.commands.db", "app", "Create and upgrade the database schema, make partitions."),
+    "bench": Command("stream.commands.bench", "bench", "Measure the lane against its limit on this machine."),
     "doctor": Command("stream.commands.doctor", "doctor", "Check settings, bundle, engine and connections."),
     "model": Command("trt_build.cli", "model", "Train, evaluate and look at detectors.", extra="train"),
     "engine": Command("trt_build.cli", "app", "Build and verify engines.", extra="train"),

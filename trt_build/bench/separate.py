@@ -1,0 +1,40 @@
+"""The bundle's detectors as people run them in torch: each a network of its own, nothing shared.
+
+A bundle carries no torch weights. Speed depends on the architecture alone, so the networks here have the
+tower, the blocks and the views that the manifest names, and random heads.
+"""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from models.ensemble import Branch, Ensemble
+from models.spec import Manifest, ViewSpec
+from models.towers.registry import empty_tower
+
+POOLED = frozenset({"masm"})  # detectors whose head reads the pooled features
+
+
+def separate_detectors(manifest: Manifest) -> list[Ensemble]:
+    """One ensemble of one detector for each of the manifest's, whole towers, in eval mode."""
+    views = {view.name: view for view in manifest.views}
+    return [_alone(manifest.tower, each.name, views[each.view]) for each in manifest.detectors]
+
+
+def _alone(tower_name: str, detector: str, view: ViewSpec) -> Ensemble:
+    tower = empty_tower(tower_name)
+    branch = Branch(detector, tower, 0, "pooled" if detector in POOLED else "joint")
+    return Ensemble(tower, [branch], [view], [view.name]).eval().requires_grad_(False)
+
+
+class Together(nn.Module):
+    """Some networks side by side in one graph, nothing shared: views in, logits [N, D] out."""
+
+    def __init__(self, networks: list[Ensemble]) -> None:
+        super().__init__()
+        self.networks = nn.ModuleList(networks)
+
+    def forward(self, views: Mapping[str, Tensor]) -> Tensor:
+        """View name -> uint8 [N, S, S, 3]; returns float32 logits [N, D]."""
+        return torch.cat([network(views) for network in self.networks], dim=1)
