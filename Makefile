@@ -10,7 +10,7 @@ DEV := .venv-dev
 export PYTHONSAFEPATH := 1
 export UV_LINK_MODE := copy
 
-.PHONY: help env dev demo test lint unit bench clean lock
+.PHONY: help env dev demo test lint unit bench study clean lock
 
 help:
 	@echo "make demo   stream real pictures through Kafka, detectors, Postgres; open demo-output/report.html"
@@ -19,6 +19,7 @@ help:
 	@echo "make dev    the development environment in .venv-dev (adds torch, exporters, linters, pytest)"
 	@echo "make lint   ruff, mypy strict, import contracts, file and function sizes"
 	@echo "make bench  measure the lane against its limit and a naive loop, the shared prefix, decoding"
+	@echo "make study  leave-one-family-out study of docs/detectors.md from STUDY_DATA (CHECK=1: compare only)"
 	@echo "make lock   compile requirements/*.txt again from pyproject.toml"
 	@echo "make clean  remove environments and outputs"
 
@@ -52,6 +53,11 @@ unit: dev
 
 bench: dev
 	$(DEV)/bin/pixassay bench $(BENCH_ARGS)
+
+STUDY_DATA ?= ../shared/data
+# Goes on where it was cut off. With CHECK=1 a run of its own is held against the documented intervals.
+study: dev
+	OMP_NUM_THREADS=1 $(DEV)/bin/python -m models.study --data $(STUDY_DATA) $(if $(CHECK),--check --out runs/study-check) $(STUDY_ARGS)
 
 COMPILE := uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-annotate --no-header
 
