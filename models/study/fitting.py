@@ -29,6 +29,10 @@ class Tuned(nn.Module):
 
     def __init__(self, tower: Tower) -> None:
         super().__init__()
+        if tower.joint_dim != tower.pooled_dim:
+            raise ValueError(
+                f"{tower.name} has a joint space of its own: one head a view cannot start all methods"
+            )
         self.tower = tower
         self.heads = nn.ModuleDict({view.name: nn.Linear(tower.joint_dim, 1) for view in VIEWS})
         for parameter in self.heads.parameters():
@@ -100,7 +104,7 @@ def texts(tower: Tower, train: Sequence[Picture], seed: int) -> tuple[Tensor, di
     reals = [picture for picture in train if picture.label == 0]
     names = sorted({subject_of(picture) for picture in reals})
     with torch.no_grad():
-        pixels = (torch.from_numpy(load(one)).permute(2, 0, 1)[None].float() for one in reals)
+        pixels = (torch.from_numpy(np.array(load(one))).permute(2, 0, 1)[None].float() for one in reals)
         images = torch.cat([tower.joint(pooled_blocks(tower, one)[0]) for one in pixels])
     centre = images.mean(dim=0)
     subjects = torch.tensor([names.index(subject_of(picture)) for picture in reals])

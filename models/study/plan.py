@@ -20,14 +20,13 @@ FAMILIES: dict[str, tuple[str, ...]] = {
 NEVER = "text_to_image"  # ready-made pictures, trained on in no cell: the same unseen set for all
 DETECTORS = ("pin_clip", "dgs_net", "masm")  # what the ensemble stacks
 ADAPT_FROM = 0.75  # share of the tower's blocks that all variants share
-SWEEP = (0.0, 0.5)  # the other shares that are tried, with the three detectors and the first seed
 
 
 @dataclass(frozen=True, slots=True)
 class Budget:
     """How much of everything; `FULL` is the study, a test runs less."""
 
-    tower: str
+    tower: str  # one whose joint space is its pooled space
     families: dict[str, tuple[str, ...]]  # family -> its generators
     photographs: dict[str, int]  # source -> how many
     ready_made: dict[str, int]  # folder of text-to-image pictures -> how many
@@ -40,6 +39,7 @@ class Budget:
     bank: int  # batches whose prefix is computed once; the methods go round them
     seeds: tuple[int, ...]
     draws: int  # of the bootstrap
+    sweep: tuple[float, ...]  # other shares than ADAPT_FROM; three detectors, first seed
     tune_lr: float = 4e-4
     method_lr: float = 3e-4
 
@@ -58,4 +58,5 @@ FULL = Budget(
     bank=15,
     seeds=(0, 1, 2),
     draws=2000,
+    sweep=(0.0, 0.5),
 )

@@ -15,7 +15,7 @@ from models.layouts import scan
 from models.study.cell import Cell, run_cell, run_sweep
 from models.study.features import frozen_features
 from models.study.pictures import make_pictures
-from models.study.plan import ADAPT_FROM, DETECTORS, SWEEP, Budget
+from models.study.plan import ADAPT_FROM, DETECTORS, Budget
 from models.study.results import figures, interval, tables
 from models.study.scores import fuse, read_cell, write_scores
 
@@ -34,7 +34,7 @@ def run_study(data: Path, out: Path, budget: Budget, progress: Callable[[str], N
         progress(f"cell {cell.family}, seed {cell.seed}")
         _timed(out, "cells", lambda cell=cell: run_cell(cell, pictures, features, out, budget))  # type: ignore[misc]
     for cell in cells(budget, first_seed=True):
-        for share in SWEEP:
+        for share in budget.sweep:
             progress(f"adapters from {share:.0%} of the blocks on: {cell.family}")
             _timed(out, "sweep", lambda c=cell, s=share: run_sweep(c, pictures, s, out, budget))  # type: ignore[misc]
 
@@ -61,7 +61,7 @@ def write_results(out: Path, results: Path, budget: Budget) -> dict[str, Any]:
 def _sweep(out: Path, results: Path, budget: Budget) -> dict[str, dict[str, list[float]]]:
     """Macro AUC of the three detectors and their ensemble by share of the blocks left alone."""
     rows: dict[str, dict[str, list[float]]] = {}
-    for share in (*SWEEP, ADAPT_FROM):
+    for share in (*budget.sweep, ADAPT_FROM):
         some = []
         for cell in cells(budget, first_seed=True):
             file = cell.scores_file(out) if share == ADAPT_FROM else cell.sweep_file(out, share)
