@@ -4,11 +4,6 @@ A bundle carries no torch weights. Speed depends on the architecture alone, so t
 tower, the blocks and the views that the manifest names, and random heads.
 """
 
-from collections.abc import Mapping
-
-import torch
-from torch import Tensor, nn
-
 from models.ensemble import Branch, Ensemble
 from models.spec import Manifest, ViewSpec
 from models.towers.registry import empty_tower
@@ -26,15 +21,3 @@ def _alone(tower_name: str, detector: str, view: ViewSpec) -> Ensemble:
     tower = empty_tower(tower_name)
     branch = Branch(detector, tower, 0, "pooled" if detector in POOLED else "joint")
     return Ensemble(tower, [branch], [view], [view.name]).eval().requires_grad_(False)
-
-
-class Together(nn.Module):
-    """Some networks side by side in one graph, nothing shared: views in, logits [N, D] out."""
-
-    def __init__(self, networks: list[Ensemble]) -> None:
-        super().__init__()
-        self.networks = nn.ModuleList(networks)
-
-    def forward(self, views: Mapping[str, Tensor]) -> Tensor:
-        """View name -> uint8 [N, S, S, 3]; returns float32 logits [N, D]."""
-        return torch.cat([network(views) for network in self.networks], dim=1)
