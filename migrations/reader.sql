@@ -20,7 +20,8 @@ BEGIN
         EXECUTE format('GRANT USAGE ON SCHEMA %I TO pixassay_reader', current_schema());
     END IF;
     GRANT SELECT ON
-        verdicts, bundles, policies, reviews, dead_letters, verdicts_latest, review_queue, daily_verdicts
+        verdicts, bundles, policies, reviews, review_pending, dead_letters, erased, erasures,
+        verdicts_latest, review_queue, daily_verdicts
         TO pixassay_reader;
 END
 $$;

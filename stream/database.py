@@ -35,6 +35,7 @@ _CONNECTION: dict[str, Any] = {
     "tcp_user_timeout": 30_000,  # milliseconds
 }
 _STATEMENT_TIMEOUT = "30s"
+_ROLES = ("reader.sql", "worker.sql")
 # Classes of SQLSTATE (Postgres manual, appendix A) by what the caller must do about them.
 _WAIT = frozenset({"08", "25", "40", "53", "55", "57", "58", "XX"})  # away, read-only, deadlock, full, ...
 _SETUP = frozenset({"0A", "28", "3D", "3F", "42"})  # not allowed, not there, not this schema
@@ -110,7 +111,7 @@ def migrations() -> Path:
 
 def upgrade(database_url: str) -> list[str]:
     """Bring the schema to this release's revision, make this and the next month's partition and the
-    reader role. Safe to run at any time and from several places at once.
+    roles of readers and workers. Safe to run at any time and from several places at once.
 
     Returns warnings of the server, one sentence each. Raises Outage or ConfigError.
     """
@@ -123,7 +124,8 @@ def upgrade(database_url: str) -> list[str]:
                 command.upgrade(_alembic(connection), "head")
             connection.commit()  # ends what Alembic began to read the present revision
             with connection.begin():
-                driver.execute((migrations() / "reader.sql").read_text("utf-8"))
+                for role in _ROLES:
+                    driver.execute((migrations() / role).read_text("utf-8"))
             create_partitions(connection, datetime.now(UTC).date(), months=1)
     finally:
         engine.dispose()

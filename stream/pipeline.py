@@ -215,6 +215,8 @@ class Pipeline:
     async def _store_and_flag(self, outcome: Outcome) -> None:
         """What the store returns counts: on a replay that is the row which is there already."""
         stored = await self._rows.put(outcome)
+        if stored is None:
+            return  # it was erased: nothing of it is kept or told
         if isinstance(stored, Undeliverable):
             raise stored
         if stored.judgement.verdict in FLAGGED:
@@ -228,7 +230,7 @@ class Pipeline:
         await persist(functools.partial(_as_outage, "kafka", self._flags.dead, letter), self._telemetry)
         self._telemetry.dead[str(letter.reason)] += 1
 
-    async def _write(self, outcomes: list[Outcome]) -> list[Outcome | Undeliverable]:
+    async def _write(self, outcomes: list[Outcome]) -> list[Outcome | Undeliverable | None]:
         return await self.in_database(self._steps.write, outcomes)
 
     async def _bury(self, letters: list[DeadLetter]) -> list[None]:

@@ -22,7 +22,7 @@ class Steps:
     score: Callable[[Mapping[str, NDArray[np.uint8]]], Awaitable[NDArray[np.float32]]]
     judge: Callable[[NDArray[np.float32], str], Judgement]
     unable: Callable[[CannotEvaluate], Judgement]
-    write: Callable[[list[Outcome]], list[Outcome | Undeliverable]]
+    write: Callable[[list[Outcome]], list[Outcome | Undeliverable | None]]  # None: it was erased
     bury: Callable[[list[DeadLetter]], None]
 
 

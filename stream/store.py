@@ -16,12 +16,13 @@ from sqlalchemy.dialects.postgresql import ARRAY, JSONB, insert
 from models.bundle import Bundle
 from stream import tables
 from stream.database import connect, require_head, transaction
+from stream.erasure import erased_keys, erased_uploads
 from stream.errors import Undeliverable
-from stream.events import Label
+from stream.events import Label, Upload
 from stream.policy import Policy
 from stream.reasons import Reason
-from stream.tables import LOGIT_COLUMNS, verdicts
-from stream.types import DeadLetter, Job, Judgement, Outcome, PictureFacts
+from stream.tables import LOGIT_COLUMNS, dead_letters, reviews, verdicts
+from stream.types import FLAGGED, DeadLetter, Job, Judgement, Outcome, PictureFacts
 
 Row = Mapping[str, Any]
 
@@ -45,10 +46,11 @@ class Store:
             connection.execute(insert(tables.policies).values(written).on_conflict_do_nothing())
         self._views_version = bundle.manifest.views_version
 
-    def write(self, outcomes: Sequence[Outcome]) -> list[Outcome | Undeliverable]:
+    def write(self, outcomes: Sequence[Outcome]) -> list[Outcome | Undeliverable | None]:
         """Store verdicts in one transaction; what stands in the database now, in the same order.
 
         An upload that was judged by this bundle before keeps its first verdict, and that is returned.
+        None stands in the place of an upload that was erased: nothing of it may be stored or told.
         Where Postgres refuses what a row holds, the others are stored all the same, and an
         Undeliverable (internal_error) stands in its place.
         """
@@ -63,14 +65,35 @@ class Store:
         return [*self.write(outcomes[:half]), *self.write(outcomes[half:])]
 
     def bury(self, letters: Sequence[DeadLetter]) -> None:
-        """Store dead letters. One that died at the same place before is stored already."""
-        rows = [_letter_row(letter) for letter in letters]
-        self._insert_new(tables.dead_letters, rows)
+        """Store dead letters. One that died at the same place before is stored already, and one of an
+        upload that was erased is left out.
+
+        Where Postgres refuses what a letter holds, its place and the refusal are stored without the rest.
+        """
+        try:
+            self._bury_together(letters)
+        except Undeliverable as refused:
+            if len(letters) == 1:
+                self._insert_new(dead_letters, [_bare_letter_row(letters[0], refused)])
+            else:
+                half = len(letters) // 2
+                self.bury(letters[:half])
+                self.bury(letters[half:])
 
     def label(self, labels: Sequence[Label]) -> None:
-        """Store reviewers' decisions. A decision that came before is stored already."""
-        rows = [{**label.model_dump(exclude={"schema_"}), "note": _clean(label.note)} for label in labels]
-        self._insert_new(tables.reviews, rows)
+        """Store reviewers' decisions, and take their uploads out of the queue.
+
+        A decision that came before is stored already, and one on an erased upload is left out.
+        """
+        if not labels:
+            return
+        with transaction(self._engine) as connection:
+            gone = erased_keys(connection, {(one.tenant, one.upload_id) for one in labels})
+            kept = [one for one in labels if (one.tenant, one.upload_id) not in gone]
+            rows = [{**one.model_dump(exclude={"schema_"}), "note": _clean(one.note)} for one in kept]
+            if rows:
+                connection.execute(insert(reviews).on_conflict_do_nothing(), rows)
+                _settle(connection, [(one.tenant, one.upload_id, "infinity") for one in kept])
 
     def close(self) -> None:
         """Close the connections."""
@@ -81,11 +104,23 @@ class Store:
             with transaction(self._engine) as connection:
                 connection.execute(insert(table).on_conflict_do_nothing(), rows)
 
-    def _write_together(self, outcomes: Sequence[Outcome]) -> Iterable[Outcome]:
+    def _bury_together(self, letters: Sequence[DeadLetter]) -> None:
+        if not letters:
+            return
+        with transaction(self._engine) as connection:
+            gone = erased_uploads(connection, [one.upload for one in letters if one.upload])
+            kept = [one for one in letters if one.upload is None or _key(one.upload) not in gone]
+            if kept:
+                rows = [_letter_row(letter) for letter in kept]
+                connection.execute(insert(dead_letters).on_conflict_do_nothing(), rows)
+
+    def _write_together(self, outcomes: Sequence[Outcome]) -> Iterable[Outcome | None]:
         if self._views_version is None:
             raise RuntimeError("Store.write before Store.open")
-        ours = {outcome.verdict_id: outcome for outcome in reversed(outcomes)}  # the first of equals stays
         with transaction(self._engine) as connection:
+            gone = erased_uploads(connection, [outcome.job.upload for outcome in outcomes])
+            kept = [outcome for outcome in outcomes if _key(outcome.job.upload) not in gone]
+            ours = {outcome.verdict_id: outcome for outcome in reversed(kept)}  # the first of equals stays
             stored = _stored(connection, list(ours))
             # In the order of their ids: two workers with the same rows then wait, but never deadlock.
             fresh = [_row(ours[key], self._views_version) for key in sorted(ours.keys() - stored.keys())]
@@ -93,7 +128,61 @@ class Store:
                 inserted = _insert_verdicts(connection, fresh)
                 overtaken = [row["verdict_id"] for row in fresh if row["verdict_id"] not in inserted]
                 stored |= _stored(connection, overtaken)
-        return [_settled(outcome, ours[outcome.verdict_id], stored) for outcome in outcomes]
+                _queue(connection, [row for row in fresh if row["verdict_id"] in inserted])
+        return [
+            _settled(outcome, ours[outcome.verdict_id], stored) if outcome.verdict_id in ours else None
+            for outcome in outcomes
+        ]
+
+
+def _key(upload: Upload) -> tuple[str, str]:
+    return upload.tenant, upload.upload_id
+
+
+def _queue(connection: sa.Connection, rows: Sequence[Row]) -> None:
+    """Newer verdicts take the place of older ones in the review queue, or clear them."""
+    flagged = [row for row in rows if row["verdict"] in FLAGGED]
+    cleared = [
+        (row["tenant"], row["upload_id"], row["decided_at"]) for row in rows if row["verdict"] not in FLAGGED
+    ]
+    _settle(connection, cleared)
+    if flagged:
+        ordered = sorted(flagged, key=lambda row: (row["tenant"], row["upload_id"]))
+        connection.execute(_QUEUE, {"rows": ordered})
+
+
+def _settle(connection: sa.Connection, uploads: Sequence[tuple[str, str, str]]) -> None:
+    """Take out of the review queue what was decided before: (tenant, upload_id, time)."""
+    if uploads:
+        tenants, ids, times = (list(column) for column in zip(*uploads, strict=True))
+        connection.execute(_SETTLE, {"tenants": tenants, "ids": ids, "times": times})
+
+
+_QUEUE = sa.text(
+    """
+    INSERT INTO review_pending
+    SELECT waiting.*
+    FROM jsonb_populate_recordset(CAST(NULL AS review_pending), :rows) AS waiting
+    WHERE NOT EXISTS (
+        SELECT FROM reviews
+        WHERE reviews.tenant = waiting.tenant AND reviews.upload_id = waiting.upload_id
+    )
+    ON CONFLICT (tenant, upload_id) DO UPDATE
+    SET bundle = excluded.bundle, uploaded_at = excluded.uploaded_at,
+        score = excluded.score, decided_at = excluded.decided_at
+    WHERE review_pending.decided_at < excluded.decided_at
+    """
+).bindparams(sa.bindparam("rows", type_=JSONB))
+
+_SETTLE = sa.text(
+    """
+    DELETE FROM review_pending AS pending
+    USING unnest(CAST(:tenants AS text[]), CAST(:ids AS text[]), CAST(:times AS timestamptz[]))
+        AS settled (tenant, upload_id, decided_at)
+    WHERE pending.tenant = settled.tenant AND pending.upload_id = settled.upload_id
+        AND pending.decided_at < settled.decided_at
+    """
+)
 
 
 def _stored(connection: sa.Connection, ids: Sequence[str]) -> dict[str, Row]:
@@ -214,6 +303,14 @@ def _letter_row(letter: DeadLetter) -> dict[str, Any]:
         "raw": letter.raw,
         "attempts": letter.attempts,
     }
+
+
+def _bare_letter_row(letter: DeadLetter, refused: Undeliverable) -> dict[str, Any]:
+    """What the audit needs of a letter that Postgres refuses: its place, and why the rest is missing."""
+    left_out = {"tenant": None, "upload_id": None, "uri": None, "raw": b""}
+    said = f"{letter.reason}; {refused.detail}"
+    detail = f"{said}; the record is still in the topic {letter.origin.topic}, for as long as that keeps it"
+    return {**_letter_row(letter), **left_out, "reason": str(Reason.INTERNAL_ERROR), "detail": _clean(detail)}
 
 
 def _clean(text: str | None) -> str | None:

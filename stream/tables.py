@@ -62,7 +62,13 @@ verdicts = sa.Table(
     sa.CheckConstraint("score BETWEEN 0 AND 1", name="verdicts_score_is_probability"),
     sa.Index("verdicts_verdict_id", "verdict_id"),
     sa.Index("verdicts_decided", "decided_at", "verdict"),
-    sa.Index("verdicts_flagged_by_score", sa.text("score DESC"), postgresql_where=FLAGGED_ROW),
+    sa.Index(
+        "verdicts_uploader",
+        "tenant",
+        "uploader_id",
+        "uploaded_at",
+        postgresql_where=sa.text("uploader_id IS NOT NULL"),
+    ),
     sa.Index(
         "verdicts_flagged_by_uploader",
         "uploaded_at",
@@ -110,6 +116,21 @@ reviews = sa.Table(
     comment="What reviewers decided; a reviewer may decide again, the newest decision holds.",
 )
 
+review_pending = sa.Table(
+    "review_pending",
+    metadata,
+    _column("tenant", sa.Text, "Customer or site that the upload belongs to."),
+    _column("upload_id", sa.Text, "Id of the upload, unique within its tenant."),
+    _column("bundle", sa.Text, "Bundle of the verdict that waits."),
+    _column("uploaded_at", MOMENT, "When the picture was uploaded; with the others the key in verdicts."),
+    _column("score", sa.Double, "Score of the verdict that waits: the order of the queue."),
+    _column("decided_at", MOMENT, "When that verdict was reached; a newer verdict takes its place."),
+    sa.PrimaryKeyConstraint("tenant", "upload_id"),
+    sa.Index("review_pending_score", sa.text("score DESC")),
+    sa.Index("review_pending_tenant_score", "tenant", sa.text("score DESC")),
+    comment="Uploads whose newest verdict is flagged and waits for a reviewer; see the view review_queue.",
+)
+
 dead_letters = sa.Table(
     "dead_letters",
     metadata,
@@ -127,8 +148,39 @@ dead_letters = sa.Table(
     _column("attempts", sa.Integer, "How often it was tried."),
     _column("died_at", MOMENT, "When it was given up.", server_default=sa.func.now()),
     _column("replayed_at", MOMENT, "When it was last sent in again; null if never.", nullable=True),
+    _column("replays", sa.Integer, "How often it was sent in again.", server_default=sa.text("0")),
+    _column("dropped_at", MOMENT, "When somebody dropped it: no more is needed.", nullable=True),
+    _column("dropped_by", sa.Text, "Who dropped it.", nullable=True),
+    _column("dropped_why", sa.Text, "Why.", nullable=True),
+    sa.CheckConstraint(
+        "num_nulls(dropped_at, dropped_by, dropped_why) IN (0, 3)", name="dead_letters_dropped_whole"
+    ),
     sa.UniqueConstraint("topic", "partition", "offset", "item", name="dead_letters_origin"),
     sa.Index("dead_letters_upload", "tenant", "upload_id"),
     sa.Index("dead_letters_died", "died_at"),
     comment="Uploads that got no verdict, one a row, and why.",
+)
+
+erased = sa.Table(
+    "erased",
+    metadata,
+    _column("subject", sa.LargeBinary, 'SHA-256 of ["upload" or "uploader", tenant, id].', primary_key=True),
+    _column("erased_at", MOMENT, "When; of an uploader, uploads up to this moment are meant."),
+    comment="What must not be stored again when its event is read again from Kafka.",
+)
+
+erasures = sa.Table(
+    "erasures",
+    metadata,
+    _column("id", sa.Uuid, "Id of the receipt.", primary_key=True),
+    _column("kind", sa.Text, "upload or uploader."),
+    _column("subject", sa.LargeBinary, "As in erased.subject."),
+    _column("requested_by", sa.Text, "Who had it done, as stated."),
+    _column("erased_at", MOMENT, "When."),
+    _column("verdicts", sa.Integer, "Rows of verdicts that were deleted."),
+    _column("reviews", sa.Integer, "Rows of reviews that were deleted."),
+    _column("dead_letters", sa.Integer, "Rows of dead_letters that were deleted."),
+    _column("tombstones", sa.Integer, "Null-value records that were published for it."),
+    sa.CheckConstraint("kind IN ('upload', 'uploader')", name="erasures_kind_known"),
+    comment="Every erasure that was carried out, without personal data of whom it was about.",
 )

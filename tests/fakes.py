@@ -98,7 +98,7 @@ class FakeParts:
         verdict: Verdict = "not_applicable" if isinstance(error, NotApplicable) else "unable_to_evaluate"
         return Judgement(verdict, None, {"d": None}, (error.reason,), POLICY)
 
-    def write(self, outcomes: list[Outcome]) -> list[Outcome | Undeliverable]:
+    def write(self, outcomes: list[Outcome]) -> list[Outcome | Undeliverable | None]:
         with self.lock:
             self.batches.append(len(outcomes))
             for outcome in outcomes:

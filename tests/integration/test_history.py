@@ -79,6 +79,19 @@ def test_the_review_queue_leaves_out_what_is_settled(history: History) -> None:
     assert history.review_queue(limit=10, tenant="art") == []
 
 
+def test_a_newer_verdict_that_flags_takes_the_older_ones_place(store: Store, history: History) -> None:
+    store.write([by_other(outcome("doubt", score=0.8), timedelta(seconds=1))])
+    queue = [(row["upload_id"], row["bundle"], row["score"]) for row in history.review_queue(limit=10)]
+    assert queue == [("fake", BUNDLE.id, 0.97), ("doubt", OTHER.id, 0.8)]
+
+
+def test_a_label_that_came_before_its_verdict_keeps_it_out(store: Store, history: History) -> None:
+    early = outcome("early", score=0.99)
+    store.label([label(early)])
+    store.write([early])
+    assert [row["upload_id"] for row in history.review_queue(limit=10)] == ["fake", "doubt"]
+
+
 def test_the_latest_verdict_of_an_upload_counts(store: Store, database_url: str) -> None:
     with psycopg.connect(database_url) as connection:
         latest = connection.execute("SELECT upload_id, verdict FROM verdicts_latest").fetchall()

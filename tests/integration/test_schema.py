@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from datetime import UTC, date, datetime
 from typing import Any
+from uuid import UUID
 
 import psycopg
 import pytest
@@ -20,11 +21,16 @@ from stream import tables
 from stream.database import check_schema, connect, partition, upgrade
 from stream.embedded import Postgres
 from stream.errors import ConfigError, Outage
+from stream.events import Label
+from stream.queries import History
+from stream.reasons import Reason
 from stream.store import Store
+from stream.types import DeadLetter, Origin
 from tests.outcomes import BUNDLE, POLICY, outcome
 
 Session = psycopg.Connection[tuple[Any, ...]]
 TODAY = datetime.now(UTC).date()
+ROLES = ("pixassay_reader", "pixassay_worker")
 
 
 @pytest.fixture
@@ -88,13 +94,14 @@ def test_upgrading_again_changes_nothing(database_url: str, sql: Session) -> Non
     before = names(sql)
     assert upgrade(database_url) == []
     assert names(sql) == before
-    assert f"schema 0002, newest partition {month(TODAY, 1)}" in check_schema(database_url)
+    assert f"schema 0003, newest partition {month(TODAY, 1)}" in check_schema(database_url)
 
 
 def test_many_deployers_of_many_databases_at_once(fresh_postgres: Postgres) -> None:
     """The role belongs to the cluster: it must be made once, by whoever comes first."""
-    fresh_postgres.query("DROP OWNED BY pixassay_reader")
-    fresh_postgres.query("DROP ROLE pixassay_reader")
+    for role in ROLES:
+        fresh_postgres.query(f"DROP OWNED BY {role}")
+        fresh_postgres.query(f"DROP ROLE {role}")
     urls = [fresh_postgres.create_database(f"tenant{number}") for number in range(2)] * 2
     command = [sys.executable, "-m", "stream", "db", "upgrade"]
     deployers = [
@@ -110,7 +117,7 @@ def test_many_deployers_of_many_databases_at_once(fresh_postgres: Postgres) -> N
     assert [(deployer.returncode, err) for deployer, (_, err) in zip(deployers, told, strict=True)] == [
         (0, b"")
     ] * 4
-    assert all(b"schema 0002" in out for out, _ in told)
+    assert all(b"schema 0003" in out for out, _ in told)
 
 
 def test_months_ahead_and_past_are_made_once(database_url: str, sql: Session) -> None:
@@ -212,15 +219,68 @@ def test_the_reader_changes_nothing(reader: Session, attempt: str) -> None:
         reader.execute(attempt.encode())
 
 
+@pytest.fixture
+def worker(database_url: str, sql: Session, unique: str) -> Iterator[str]:
+    """The address for someone whose only right is to be in the worker role."""
+    name = f"w{unique}"
+    sql.execute(f"CREATE ROLE {name} LOGIN PASSWORD 'x' IN ROLE pixassay_worker".encode())
+    yield make_conninfo(database_url, user=name, password="x")
+    sql.execute(f"DROP ROLE {name}".encode())
+
+
+def test_the_worker_role_suffices_for_a_worker(worker: str) -> None:
+    label = Label(
+        verdict_id=UUID(outcome("a").verdict_id),
+        tenant="default",
+        upload_id="a",
+        decision="unsure",
+        reviewer="ana",
+        decided_at=datetime.now(UTC),
+    )
+    assert "schema 0003" in check_schema(worker)
+    with closing(Store(worker)) as store:
+        store.open(BUNDLE, POLICY)
+        batch = [outcome("a"), outcome("b", verdict="authentic"), outcome("c")]
+        assert store.write(batch) == batch == store.write(batch)
+        store.label([label])
+        store.bury([DeadLetter(Origin("t", 0, 1), Reason.BAD_JSON, "", b"")])
+    with closing(History(worker)) as history:
+        assert [row["upload_id"] for row in history.review_queue(10)] == ["c"]
+
+
+@pytest.mark.parametrize(
+    "attempt",
+    [
+        *(f"DELETE FROM {name}" for name in ("verdicts", "reviews", "dead_letters", "erased", "erasures")),
+        *(f"TRUNCATE {table.name}" for table in tables.metadata.sorted_tables),
+        *(f"DROP TABLE {table.name}" for table in tables.metadata.sorted_tables),
+        *(f"ALTER TABLE {table.name} ADD COLUMN x int" for table in tables.metadata.sorted_tables),
+        "UPDATE verdicts SET verdict = 'authentic'",
+        "UPDATE dead_letters SET raw = ''",
+        "ALTER TABLE verdicts DETACH PARTITION verdicts_default",
+        "DELETE FROM verdicts_default",
+        "CREATE TABLE mine (x int)",
+    ],
+)
+def test_the_worker_role_destroys_nothing(worker: str, attempt: str) -> None:
+    with (
+        psycopg.connect(worker, autocommit=True) as connection,
+        pytest.raises(psycopg.errors.InsufficientPrivilege),
+    ):
+        connection.execute(attempt.encode())
+
+
 def test_without_the_right_to_make_roles_the_upgrade_says_so(fresh_postgres: Postgres) -> None:
-    fresh_postgres.query("DROP OWNED BY pixassay_reader")
-    fresh_postgres.query("DROP ROLE pixassay_reader")
+    for role in ROLES:
+        fresh_postgres.query(f"DROP OWNED BY {role}")
+        fresh_postgres.query(f"DROP ROLE {role}")
     fresh_postgres.query("CREATE ROLE deployer LOGIN PASSWORD 'x'")
     fresh_postgres.query("CREATE DATABASE shop OWNER deployer")
     url = make_conninfo(fresh_postgres.url("shop"), user="deployer", password="x")
-    (warning,) = upgrade(url)
-    assert 'run "CREATE ROLE pixassay_reader NOLOGIN", then run "pixassay db upgrade" again' in warning
-    fresh_postgres.query("CREATE ROLE pixassay_reader NOLOGIN")
+    warnings = upgrade(url)
+    for role, warning in zip(ROLES, warnings, strict=True):
+        assert f'run "CREATE ROLE {role} NOLOGIN", then run "pixassay db upgrade" again' in warning
+        fresh_postgres.query(f"CREATE ROLE {role} NOLOGIN")
     assert upgrade(url) == []
     assert (
         fresh_postgres.query("SET ROLE pixassay_reader; SELECT count(*) FROM review_queue", "shop") == "0\n"

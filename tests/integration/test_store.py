@@ -103,7 +103,7 @@ def test_two_writers_of_the_same_rows_agree(database_url: str) -> None:
     """Each of two workers judges the same 40 batches otherwise; both must be told the same."""
     batches = [[outcome(f"{batch}-{item}") for item in range(50)] for batch in range(40)]
     gate = threading.Barrier(2)
-    told: dict[str, list[Outcome | Undeliverable]] = {"authentic": [], "synthetic": []}
+    told: dict[str, list[Outcome | Undeliverable | None]] = {"authentic": [], "synthetic": []}
 
     def work(verdict: str, reverse: bool) -> None:
         mine = Store(database_url)
@@ -179,6 +179,24 @@ def test_a_dead_letter_is_stored_once_a_part_of_its_record(store: Store, databas
     ]
 
 
+def test_a_letter_that_postgres_refuses_keeps_its_place_and_holds_up_no_other(
+    store: Store, database_url: str
+) -> None:
+    """No letter of ours is refused as the schema ships; a check of the operator's own can do it."""
+    ask(database_url, "ALTER TABLE dead_letters ADD CHECK (uri NOT LIKE '%poison%')")
+    letters = [
+        DeadLetter(Origin("t", 0, number), Reason.ACCESS_DENIED, "403", b"{}", 1, outcome(name).job.upload)
+        for number, name in enumerate(("fine", "poison", "well"))
+    ]
+    store.bury(letters)
+    store.bury(letters)
+    assert ask(database_url, "SELECT item, reason, uri IS NULL, raw FROM dead_letters ORDER BY item") == [
+        ("fine", "access_denied", False, b"{}"),
+        ("poison", "internal_error", True, b""),
+        ("well", "access_denied", False, b"{}"),
+    ]
+
+
 def test_a_label_is_stored_once_and_a_second_thought_beside_it(store: Store, database_url: str) -> None:
     first = Label(
         verdict_id=UUID(outcome("cat").verdict_id),
@@ -238,7 +256,7 @@ def test_a_database_without_tables_says_what_to_do(bare_database_url: str) -> No
 def test_another_revision_says_what_to_do(database_url: str) -> None:
     ask(database_url, "UPDATE alembic_version SET version_num = '0001'")
     store = Store(database_url)
-    with pytest.raises(ConfigError, match=r"is at revision 0001, this release needs 0002: run `pixassay db"):
+    with pytest.raises(ConfigError, match=r"is at revision 0001, this release needs 0003: run `pixassay db"):
         store.open(BUNDLE, POLICY)
     store.close()
 

@@ -1,0 +1,99 @@
+"""Erasure on a real Postgres: all of it goes, nothing else does, and a replay does not bring it back."""
+
+from collections.abc import Iterator
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+import psycopg
+import pytest
+
+from stream.erasure import Subject, Tombstones, erase
+from stream.errors import Outage
+from stream.events import Label
+from stream.reasons import Reason
+from stream.store import Store
+from stream.types import DeadLetter, Origin, Outcome
+from tests.outcomes import BUNDLE, POLICY, outcome
+
+
+@pytest.fixture
+def store(database_url: str) -> Iterator[Store]:
+    with closing(Store(database_url)) as opened:
+        opened.open(BUNDLE, POLICY)
+        yield opened
+
+
+def label(told: Outcome) -> Label:
+    upload = told.job.upload
+    fields = {"tenant": upload.tenant, "upload_id": upload.upload_id, "decision": "authentic"}
+    return Label.model_validate(
+        {**fields, "verdict_id": UUID(told.verdict_id), "reviewer": "ana", "decided_at": datetime.now(UTC)}
+    )
+
+
+def letter(told: Outcome, offset: int) -> DeadLetter:
+    upload = told.job.upload
+    place = Origin("image.uploads", 0, offset)
+    return DeadLetter(place, Reason.ACCESS_DENIED, "403", upload.to_bytes(), upload=upload)
+
+
+def left(url: str) -> dict[str, set[str]]:
+    """The upload ids that each table holds."""
+    tables = ("verdicts", "reviews", "dead_letters", "review_pending")
+    with psycopg.connect(url) as connection:
+        return {
+            table: {row[0] for row in connection.execute(f"SELECT upload_id FROM {table}".encode())}
+            for table in tables
+        }
+
+
+def test_all_of_an_uploader_goes_and_stays_away(store: Store, database_url: str) -> None:
+    his = [outcome("fake", uploader_id="bob"), outcome("clean", uploader_id="bob", verdict="authentic")]
+    hers, elsewhere = outcome("hers", uploader_id="eve"), outcome("other", uploader_id="bob", tenant="art")
+    dead, kept = outcome("dead", uploader_id="bob"), outcome("kept", uploader_id="eve")
+    store.write([*his, hers, elsewhere])
+    store.label([label(his[1])])
+    store.bury([letter(dead, 1), letter(kept, 2)])
+    sent = list[Tombstones]()
+    receipt = erase(database_url, Subject("uploader", "default", "bob"), "dpo", sent.append)
+    remaining = {"verdicts": {"hers", "other"}, "reviews": set(), "dead_letters": {"kept"}}
+    assert left(database_url) == {**remaining, "review_pending": {"hers", "other"}}
+    assert sent == [Tombstones(review=[b"default/fake"], dead=[b"default/dead"])]
+    assert (receipt.verdicts, receipt.reviews, receipt.dead_letters, receipt.tombstones) == (2, 1, 1, 2)
+
+    assert store.write([his[0], hers]) == [None, hers]
+    store.bury([letter(dead, 1)])
+    store.label([label(his[1])])
+    assert left(database_url) == {**remaining, "review_pending": {"hers", "other"}}
+    later = outcome("new", uploader_id="bob", uploaded_at=datetime.now(UTC) + timedelta(minutes=1))
+    assert store.write([later]) == [later]  # who comes back afterwards is judged like anybody
+
+
+def test_one_upload_goes_and_the_receipt_names_nobody(store: Store, database_url: str) -> None:
+    gone, stays = outcome("gone", uploader_id="bob"), outcome("stays", uploader_id="bob")
+    store.write([gone, stays])
+    receipt = erase(database_url, Subject("upload", "default", "gone"), "dpo", lambda _: None)
+    assert left(database_url)["verdicts"] == {"stays"}
+    assert store.write([gone, stays]) == [None, stays]
+    document = receipt.document()
+    assert (document["kind"], document["verdicts"]) == ("upload", 1)
+    assert "gone" not in str(document)
+    with psycopg.connect(database_url) as connection:
+        row = connection.execute("SELECT id, verdicts, requested_by FROM erasures").fetchone()
+    assert row == (receipt.id, 1, "dpo")
+
+
+def test_without_its_tombstones_nothing_is_deleted_and_it_can_be_done_again(
+    store: Store, database_url: str
+) -> None:
+    def away(_: Tombstones) -> None:
+        raise Outage("kafka", "away")
+
+    store.write([outcome("cat")])
+    subject = Subject("upload", "default", "cat")
+    with pytest.raises(Outage):
+        erase(database_url, subject, "dpo", away)
+    assert left(database_url)["verdicts"] == {"cat"}
+    assert erase(database_url, subject, "dpo", lambda _: None).verdicts == 1
+    assert left(database_url)["verdicts"] == set()
