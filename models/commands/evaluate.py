@@ -65,7 +65,10 @@ def evaluate(
     else:
         show(found, Console())
     if out:
+        from models.evaluation.page import write_page  # matplotlib is in the `train` extra
+
         write_files(found, out)
+        Console(stderr=True).print(f"report: {write_page(found, out)}", soft_wrap=True)
 
 
 def _named(values: Sequence[str]) -> list[tuple[str, Path]]:
