@@ -1,0 +1,49 @@
+"""The shipped bundle on real photographs: the same score alone, in company, in another order and again."""
+
+import io
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from models.bundle import BUNDLED, Bundle, load_bundle
+from models.scoring import Run, Views, open_engine
+from models.views import render_all
+from stream.demo_pictures import packaged_pictures
+
+Photographs = list[NDArray[np.uint8]]
+
+
+@pytest.fixture(scope="module")
+def bundle() -> Bundle:
+    return load_bundle(BUNDLED)
+
+
+@pytest.fixture(scope="module")
+def run(bundle: Bundle) -> Run:
+    return open_engine(bundle, "openvino")
+
+
+@pytest.fixture(scope="module")
+def photographs() -> Photographs:
+    """The real photographs of the demo, as pixels."""
+    reals = [picture for picture in packaged_pictures() if picture.label == "real"]
+    return [np.asarray(Image.open(io.BytesIO(one.data)).convert("RGB")) for one in reals]
+
+
+def views_of(bundle: Bundle, pictures: Photographs) -> Views:
+    rendered = [render_all(picture, bundle.manifest.views) for picture in pictures]
+    return {spec.name: np.stack([one[spec.name] for one in rendered]) for spec in bundle.manifest.views}
+
+
+def test_a_score_depends_on_no_other_picture_of_the_batch(
+    bundle: Bundle, run: Run, photographs: Photographs
+) -> None:
+    views = views_of(bundle, photographs[:8])
+    together = run(views)
+    turned = run({name: array[::-1] for name, array in views.items()})[::-1]
+    alone = np.concatenate([run({name: array[[i]] for name, array in views.items()}) for i in range(8)])
+    assert np.array_equal(run(views), together)
+    for other in (turned, alone):
+        assert np.abs(other - together).max() <= 1e-5
