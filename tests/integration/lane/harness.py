@@ -46,6 +46,17 @@ async def announce(settings: Settings, names: Iterable[str]) -> None:
     await publish(settings, settings.topic_uploads, records)
 
 
+async def until_all_committed(settings: Settings, seconds: float = 30.0) -> None:
+    """Wait until the group has committed the ends of all partitions. Raises TimeoutError."""
+    async with asyncio.timeout(seconds):
+        while True:
+            ends = await end_offsets(settings, settings.topic_uploads)
+            committed = await committed_offsets(settings, settings.topic_uploads)
+            if {**dict.fromkeys(ends, 0), **committed} == ends:
+                return
+            await asyncio.sleep(0.2)
+
+
 async def assert_all_committed(settings: Settings) -> None:
     """The group has committed exactly the ends of the partitions that hold records."""
     ends = await end_offsets(settings, settings.topic_uploads)
