@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from models.spec import ViewSpec
 
 RECIPES = Path(__file__).with_name("recipes")
-Name = Literal["pin_clip", "dgs_net", "masm"]
+Name = Literal["pin_clip", "dgs_net", "masm", "probe"]
 
 
 class _Strict(BaseModel):
@@ -32,7 +32,7 @@ class DetectorRecipe(_Strict):
 
     name: Name
     view: str
-    options: dict[str, int | float] = {}
+    options: dict[str, int | float | tuple[int, ...]] = {}
 
 
 class Recipe(_Strict):

@@ -6,7 +6,7 @@
 4. methods  the three detectors, side by side on the same batches, behind the frozen shared prefix
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,12 +24,18 @@ from models.loop import Losses, Progress, optimise
 from models.masm import Masm
 from models.methods import Batch, Method
 from models.pin_clip import PinClip
+from models.probe import Probe
 from models.recipe import DetectorRecipe, Recipe, Stage
 from models.text_side import TextSide, fit_text_side
 from models.towers.base import Tower
 from models.towers.registry import pretrained_tower
 
-METHODS: dict[str, type[Method]] = {"pin_clip": PinClip, "dgs_net": DgsNet, "masm": Masm}
+METHODS: dict[str, Callable[..., Method]] = {
+    "pin_clip": PinClip,
+    "dgs_net": DgsNet,
+    "masm": Masm,
+    "probe": Probe,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +58,7 @@ class Run:
         return Stream(source, self.recipe.views, self.recipe.seed, name, stage.every, mild_steps)
 
 
-class Probe(nn.Module):
+class Tuner(nn.Module):
     """A tower with linear heads on its pooled and on its joint features: what `tune` and `head` train.
 
     Each view has heads of its own: a crop and a whole picture spread differently over the features.
@@ -95,36 +101,40 @@ def train(run: Run) -> Trained:
     """All stages."""
     torch.manual_seed(run.recipe.seed)
     run.folder.mkdir(parents=True, exist_ok=True)
-    probe = tuned(run)
-    tower = probe.tower.requires_grad_(False)
+    tuner = tuned(run)
+    tower = tuner.tower.requires_grad_(False)
     captions = captions_of(run.split.train, read_captions(run.data))
     text = fit_text_side(tower, run.split.train, captions, run.recipe)
-    methods = [make_method(one, tower, run.recipe.adapt_from, probe.heads) for one in run.recipe.detectors]
+    methods = [make_method(one, tower, run.recipe.adapt_from, tuner.heads) for one in run.recipe.detectors]
     train_methods(run, tower, methods, text)
     branches = [folded_branch(method) for method in methods]
     reads = [one.view for one in run.recipe.detectors]
     return Trained(Ensemble(tower, branches, list(run.recipe.views), reads).eval(), text)
 
 
-def tuned(run: Run) -> Probe:
+def tuned(run: Run) -> Tuner:
     """Stages `tune` (everything learns) and `head` (the tower is frozen)."""
     views = [view.name for view in run.recipe.views]
-    probe = Probe(pretrained_tower(run.recipe.tower), views)
-    for module in probe.modules():
+    tuner = Tuner(pretrained_tower(run.recipe.tower), views)
+    for module in tuner.modules():
         if isinstance(module, nn.Conv2d):
             module.weight.data = module.weight.data.contiguous(memory_format=torch.channels_last)
     for name, stage in (("tune", run.recipe.tune), ("head", run.recipe.head)):
-        probe.tower.requires_grad_(name == "tune")
+        tuner.tower.requires_grad_(name == "tune")
         if stage.steps:
             stream = run.stream(name, stage)
-            optimise(probe, probe.losses, stream, stage, run.folder, progress=run.progress)
-    return probe
+            optimise(tuner, tuner.losses, stream, stage, run.folder, progress=run.progress)
+    return tuner
 
 
 def make_method(recipe: DetectorRecipe, tower: Tower, start: int, heads: nn.ModuleDict) -> Method:
-    """One method whose branch starts as the tower itself, with the head that was trained on it."""
+    """One method whose branch starts as the tower itself, with the head that was trained on it.
+
+    A head on inner blocks starts afresh: `tune` and `head` train none there.
+    """
     method = METHODS[recipe.name](tower, start, **recipe.options)
-    method.branch.head.load_state_dict(heads[_head(recipe.view, method.branch.feature)].state_dict())
+    if method.branch.feature != "blocks":
+        method.branch.head.load_state_dict(heads[_head(recipe.view, method.branch.feature)].state_dict())
     if isinstance(method, DgsNet):
         method.set_teacher(method.branch.head)
     return method

@@ -30,6 +30,7 @@ RECIPE = {
         {"name": "pin_clip", "view": "crops"},
         {"name": "dgs_net", "view": "mosaic"},
         {"name": "masm", "view": "crops", "options": {"count": 2, "rank": 2}},
+        {"name": "probe", "view": "crops", "options": {"blocks": [0, 2]}},
     ],
     "tune": {"steps": 8, "pairs": 2, "lr": 1e-3, "every": {"mosaic": 2}},
     "head": {"steps": 0, "pairs": 2, "lr": 1e-3},
@@ -89,11 +90,14 @@ def test_a_run_that_was_cut_off_ends_as_one_that_was_not(data: Path, tmp_path: P
 def test_detectors_share_the_prefix_and_differ_behind_it(data: Path, tmp_path: Path) -> None:
     trained = run(data, tmp_path)
     ensemble = trained.ensemble
-    assert [branch.start for branch in ensemble.detectors()] == [1, 1, 1]
+    assert [branch.start for branch in ensemble.detectors()] == [1, 1, 1, 1]
     shared = {id(parameter) for parameter in ensemble.tower.blocks[0].parameters()}
     assert not shared & {id(p) for branch in ensemble.detectors() for p in branch.parameters()}
-    pin, dgs, masm = (branch.blocks.state_dict() for branch in ensemble.detectors())
+    pin, dgs, masm, _ = (branch.blocks.state_dict() for branch in ensemble.detectors())
     assert any(not torch.equal(pin[name], dgs[name]) for name in pin)
+    head = ensemble.detectors()[3].head
+    assert head.in_features == 64  # of two blocks
+    assert head.weight.abs().max() > 0
     tower = ensemble.tower.blocks[1].state_dict()
     kept = [torch.equal(masm[f"0.{name}"], value) for name, value in tower.items() if name.endswith("weight")]
     assert True in kept  # masked layers have their pretrained weights, to the bit
