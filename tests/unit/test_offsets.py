@@ -1,5 +1,7 @@
 """The offset tracker against a model: a broker with one log a partition, workers that crash at any moment."""
 
+from dataclasses import dataclass
+
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -86,10 +88,20 @@ def test_going_back_lowers_the_watermark_and_keeps_what_lies_before() -> None:
     assert tracker.committable() == {P: 6}
 
 
+@dataclass(slots=True)
+class Commit:
+    """A commit on its way to the broker."""
+
+    worker: int
+    offsets: dict[Partition, int]
+    terms: dict[Partition, int]  # the assignments that it was made in
+
+
 class Crashes(RuleBasedStateMachine):
     """Two workers share two partitions; records finish in any order; anything may be lost but the log.
 
-    The model keeps only what survives a crash: the logs, the committed offsets, the outcomes.
+    What survives a crash: the logs, the committed offsets, the outcomes. Beside it the model knows of each
+    partition what its present owner was given and has not finished.
     """
 
     @initialize(
@@ -109,8 +121,11 @@ class Crashes(RuleBasedStateMachine):
         self.outcomes: dict[tuple[Partition, int], set[int]] = {}
         self.trackers = [tracker_of(P), tracker_of(Q)]
         self.owner = {P: 0, Q: 1}
+        self.term = dict.fromkeys(PARTITIONS, 0)  # counts the assignments: what a broker fences by
         self.position = dict.fromkeys(PARTITIONS, 0)
         self.flying: list[tuple[int, Ticket, int]] = []  # worker, ticket, part
+        self.given: dict[Partition, dict[int, Ticket]] = {P: {}, Q: {}}  # to the owner, in this term
+        self.commits: list[Commit] = []
 
     @rule(partition=st.sampled_from(PARTITIONS), count=st.integers(1, 4))
     def deliver(self, partition: Partition, count: int) -> None:
@@ -120,49 +135,78 @@ class Crashes(RuleBasedStateMachine):
             parts = self.log[partition][offset]
             ticket = self.trackers[worker].begin(partition, offset, parts)
             assert ticket is not None
+            kept = {at: one for at, one in self.given[partition].items() if at < offset}
+            self.given[partition] = {**kept, offset: ticket}
             self.position[partition] = offset + 1
             self.flying += [(worker, ticket, part) for part in range(parts)]
+
+    @rule(partition=st.sampled_from(PARTITIONS), data=st.data())
+    def deliver_to_the_wrong_one(self, partition: Partition, data: st.DataObject) -> None:
+        """What the client had fetched ahead of a revoke."""
+        offset = data.draw(st.sampled_from(sorted(self.log[partition])))
+        assert self.trackers[1 - self.owner[partition]].begin(partition, offset, 1) is None
 
     @precondition(lambda self: self.flying)
     @rule(data=st.data())
     def finish(self, data: st.DataObject) -> None:
-        chosen = data.draw(st.integers(0, len(self.flying) - 1))
-        worker, ticket, part = self.flying.pop(chosen)
-        self.outcomes.setdefault((ticket.partition, ticket.offset), set()).add(part)
-        self.trackers[worker].part_done(ticket)
+        self._finish(self.flying[data.draw(st.integers(0, len(self.flying) - 1))])
 
-    @rule(worker=st.integers(0, 1), answered=st.booleans())
-    def commit(self, worker: int, answered: bool) -> None:
+    @rule(worker=st.integers(0, 1))
+    def send_commit(self, worker: int) -> None:
         offsets = self.trackers[worker].committable()
-        self.durable.update(offsets)
-        if answered:  # otherwise the broker has it, and the answer was lost
-            self.trackers[worker].committed(offsets)
+        self.commits.append(Commit(worker, offsets, {name: self.term[name] for name in offsets}))
 
-    @rule(partition=st.sampled_from(PARTITIONS), drained=st.booleans())
-    def rebalance(self, partition: Partition, drained: bool) -> None:
+    @precondition(lambda self: self.commits)
+    @rule(fate=st.sampled_from(["answered", "answer lost", "never arrived"]))
+    def end_commit(self, fate: str) -> None:
+        """A commit of an assignment that is over is refused, as the broker does by its generation."""
+        commit = self.commits.pop(0)
+        if fate == "never arrived" or any(self.term[name] != term for name, term in commit.terms.items()):
+            return
+        self.durable.update(commit.offsets)
+        if fate == "answered":
+            self.trackers[commit.worker].committed(commit.offsets)
+
+    @rule(partition=st.sampled_from(PARTITIONS), drained=st.booleans(), committed=st.booleans())
+    def rebalance(self, partition: Partition, drained: bool, committed: bool) -> None:
         """The partition moves; unless drained, its records in flight go on and finish late."""
         old = self.owner[partition]
         if drained:
             for item in [item for item in self.flying if item[1].partition == partition]:
-                self.flying.remove(item)
-                self.outcomes.setdefault((partition, item[1].offset), set()).add(item[2])
-                self.trackers[item[0]].part_done(item[1])
-        self.durable.update(self.trackers[old].committable([partition]))
+                self._finish(item)
+        if committed:
+            self.durable.update(self.trackers[old].committable([partition]))
         self.trackers[old].revoke([partition])
         self.owner[partition] = 1 - old
         self.trackers[1 - old].assign([partition])
-        self.position[partition] = self.durable[partition]
+        self._restart(partition)
 
     @rule(partition=st.sampled_from(PARTITIONS), back=st.integers(1, 5))
     def go_back(self, partition: Partition, back: int) -> None:
+        """Records are delivered twice to the same worker, while the first delivery may still be in flight."""
         self.position[partition] = max(0, self.position[partition] - back)
 
     @rule(worker=st.integers(0, 1))
     def crash(self, worker: int) -> None:
         self.flying = [item for item in self.flying if item[0] != worker]
+        self.commits = [commit for commit in self.commits if commit.worker != worker]
         mine = [partition for partition in PARTITIONS if self.owner[partition] == worker]
         self.trackers[worker] = tracker_of(*mine)
-        self.position.update({partition: self.durable[partition] for partition in mine})
+        for partition in mine:
+            self._restart(partition)
+
+    def _finish(self, item: tuple[int, Ticket, int]) -> None:
+        """The outcome is durable, and then the worker is told."""
+        worker, ticket, part = item
+        self.flying.remove(item)
+        self.outcomes.setdefault((ticket.partition, ticket.offset), set()).add(part)
+        self.trackers[worker].part_done(ticket)
+
+    def _restart(self, partition: Partition) -> None:
+        """Whoever owns it now reads on from what is committed."""
+        self.term[partition] += 1
+        self.given[partition] = {}
+        self.position[partition] = self.durable[partition]
 
     @invariant()
     def a_committed_record_has_all_its_outcomes(self) -> None:
@@ -171,19 +215,30 @@ class Crashes(RuleBasedStateMachine):
                 if offset < self.durable[partition]:
                     assert self.outcomes.get((partition, offset), set()) == set(range(parts))
 
+    @invariant()
+    def the_watermark_is_that_of_the_model(self) -> None:
+        """No less than could be committed, and no more."""
+        for partition, given in self.given.items():
+            unfinished = {id(ticket) for _, ticket, _ in self.flying}
+            waiting = [offset for offset, ticket in given.items() if id(ticket) in unfinished]
+            expected = min(waiting, default=max(given) + 1 if given else None)
+            assert self.trackers[self.owner[partition]].watermark(partition) == expected
+            assert self.trackers[1 - self.owner[partition]].watermark(partition) is None
+
     def teardown(self) -> None:
         """After whatever happened, working on without faults gives every record its outcomes."""
         if not hasattr(self, "log"):
             return
-        for worker in (0, 1):
-            self.crash(worker)
+        while self.commits:
+            self.end_commit("answer lost")
         for partition, records in self.log.items():
             self.deliver(partition, len(records))
-        for worker, ticket, part in self.flying:
-            self.outcomes.setdefault((ticket.partition, ticket.offset), set()).add(part)
-            self.trackers[worker].part_done(ticket)
+        for item in list(self.flying):
+            self._finish(item)
         for worker in (0, 1):
-            self.commit(worker, answered=True)
+            self.send_commit(worker)
+        while self.commits:
+            self.end_commit("answered")
         for partition, records in self.log.items():
             assert self.durable[partition] == max(records) + 1
             for offset, parts in records.items():
