@@ -67,7 +67,7 @@ lock: env
 	$(COMPILE) pyproject.toml --extra embedded --extra train -o requirements/train.txt; \
 	$(COMPILE) pyproject.toml -o requirements/worker.txt; \
 	$(COMPILE) pyproject.toml --extra gpu -o requirements/gpu.txt; \
-	$(COMPILE) pyproject.toml --extra embedded --extra train --extra check --group dev -o requirements/dev.txt; \
+	$(COMPILE) pyproject.toml --extra embedded --extra train --extra check --extra otel --group dev -o requirements/dev.txt; \
 	echo "hatchling editables" | tr " " "\n" | $(COMPILE) - -o requirements/build.txt
 
 clean:
