@@ -33,3 +33,16 @@ WHERE verdict IN ('suspicious', 'synthetic')
 GROUP BY tenant, uploader_id
 ORDER BY suspected DESC, tenant, uploader_id
 LIMIT 20;
+
+-- name: flagged_share_by_day
+-- Which share of the uploads was flagged, day by day, in the last year?
+SELECT
+    day,
+    sum(uploads) AS uploads,
+    round(
+        100 * coalesce(sum(uploads) FILTER (WHERE verdict IN ('suspicious', 'synthetic')), 0) / sum(uploads), 2
+    ) AS flagged_percent
+FROM daily_verdicts
+WHERE day > (now() AT TIME ZONE 'UTC')::date - 365
+GROUP BY day
+ORDER BY day DESC;

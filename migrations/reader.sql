@@ -21,7 +21,7 @@ BEGIN
     END IF;
     GRANT SELECT ON
         verdicts, bundles, policies, reviews, review_pending, dead_letters, erased, erasures,
-        verdicts_latest, review_queue, daily_verdicts
+        daily_counts, verdicts_latest, review_queue, daily_verdicts
         TO pixassay_reader;
 END
 $$;

@@ -131,6 +131,22 @@ review_pending = sa.Table(
     comment="Uploads whose newest verdict is flagged and waits for a reviewer; see the view review_queue.",
 )
 
+daily_counts = sa.Table(
+    "daily_counts",
+    metadata,
+    _column("day", sa.Date, "Day of decided_at, UTC."),
+    _column("tenant", sa.Text, "Customer or site that the uploads belong to."),
+    _column("bundle", sa.Text, "Id of the detectors' bundle that scored them (bundles.id)."),
+    _column("policy", sa.Text, "Id of the policy whose thresholds decided (policies.id)."),
+    _column("verdict", sa.Text, "authentic, suspicious, synthetic, not_applicable or unable_to_evaluate."),
+    _column("uploads", sa.BigInteger, "Number of verdicts."),
+    _column("scored", sa.BigInteger, "How many of them have a score."),
+    _column("score_sum", sa.Double, "Sum of their scores."),
+    _column("latency_ms_sum", sa.BigInteger, "Sum of latency_ms."),
+    sa.PrimaryKeyConstraint("day", "tenant", "bundle", "policy", "verdict"),
+    comment="Verdicts counted by day as they are stored; erasure and retention leave it as it is.",
+)
+
 dead_letters = sa.Table(
     "dead_letters",
     metadata,

@@ -11,6 +11,7 @@ from uuid import UUID
 import psycopg
 import pytest
 
+from stream.database import upgrade
 from stream.embedded import Postgres
 from stream.errors import PixassayError
 from stream.events import Label, verdict_id
@@ -99,13 +100,45 @@ def test_the_latest_verdict_of_an_upload_counts(store: Store, database_url: str)
     assert len(latest) == 6
 
 
-def test_days_are_counted_by_when_the_verdict_was_given(store: Store, database_url: str) -> None:
+COUNTED = """
+    SELECT (decided_at AT TIME ZONE 'UTC')::date AS day, tenant, bundle, policy, verdict, count(*),
+        avg(score), avg(latency_ms)::double precision
+    FROM verdicts GROUP BY 1, 2, 3, 4, 5 ORDER BY 1, 2, 3, 4, 5
+"""
+
+
+def test_days_are_counted_as_verdicts_are_stored(store: Store, database_url: str) -> None:
+    other_tenant = outcome("far", tenant="art", verdict="authentic", score=0.1, latency_ms=142)
+    store.write([outcome("fake"), other_tenant, outcome("new", score=0.5)])  # the first is there already
     with psycopg.connect(database_url) as connection:
-        days = connection.execute(
-            "SELECT sum(uploads)::int, min(mean_score) FROM daily_verdicts GROUP BY day ORDER BY day"
-        ).fetchall()
-    assert [number for number, _ in days] == [1, 6]
-    assert days[0][1] == pytest.approx(0.2)
+        kept = connection.execute("SELECT * FROM daily_verdicts ORDER BY 1, 2, 3, 4, 5").fetchall()
+        assert [row[:6] for row in kept] == [row[:6] for row in connection.execute(COUNTED)]
+        means = [row[6:] for row in connection.execute(COUNTED)]
+        connection.execute("DELETE FROM verdicts")
+        after = connection.execute("SELECT * FROM daily_verdicts ORDER BY 1, 2, 3, 4, 5").fetchall()
+    assert len(kept) == 7
+    for row, mean in zip(kept, means, strict=True):
+        assert row[6:] == (pytest.approx(mean[0]) if mean[0] is not None else None, pytest.approx(mean[1]))
+    assert after == kept  # what an erasure or retention deletes was judged all the same
+
+
+def test_a_batch_that_is_refused_is_not_counted(store: Store, database_url: str) -> None:
+    store.write([outcome("good", tenant="t"), outcome("bad", tenant="t", score=1.5)])
+    with psycopg.connect(database_url) as connection:
+        counted = connection.execute("SELECT uploads FROM daily_verdicts WHERE tenant = 't'").fetchall()
+    assert counted == [(1,)]
+
+
+def test_what_was_stored_before_the_counts_is_counted_by_the_upgrade(store: Store, database_url: str) -> None:
+    with psycopg.connect(database_url) as connection:
+        before = connection.execute("SELECT * FROM daily_verdicts ORDER BY 1, 2, 3, 4, 5").fetchall()
+        connection.execute(
+            "DROP TABLE daily_counts CASCADE; DROP FUNCTION count_verdicts CASCADE;"
+            "CREATE VIEW daily_verdicts AS SELECT 1 AS day; UPDATE alembic_version SET version_num = '0003'"
+        )
+    assert upgrade(database_url) == []
+    with psycopg.connect(database_url) as connection:
+        assert connection.execute("SELECT * FROM daily_verdicts ORDER BY 1, 2, 3, 4, 5").fetchall() == before
 
 
 def test_psql_answers_the_questions_of_the_readme(
@@ -125,6 +158,8 @@ def test_psql_answers_the_questions_of_the_readme(
     assert queue == [("fake", "0.9700"), ("doubt", "0.6000")]
     one = [(row[0], row[2], row[3], row[4]) for row in psql("scores_of_one_upload")]
     assert one == [(BUNDLE.id, "synthetic", "0.8", "2.5"), (OTHER.id, "authentic", "0.1", "2.5")]
+    share = [row[1:] for row in psql("flagged_share_by_day")]
+    assert share == [["6", "66.67"], ["1", "0.00"]]
     suspects = [row[:3] for row in psql("most_suspected_uploaders")]
     assert suspects == [["default", "mallory", "2"], ["art", "trent", "1"], ["default", "trent", "1"]]
 

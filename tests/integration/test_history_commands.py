@@ -52,7 +52,7 @@ def test_upgrade_of_an_empty_database(
     assert run("db", "partitions") == 2
     assert "has no tables yet: run `pixassay db upgrade`" in capsys.readouterr().err
     assert run("db", "upgrade") == 0
-    assert "schema 0003" in capsys.readouterr().out
+    assert "schema 0004" in capsys.readouterr().out
     assert run("db", "partitions", "--months", "1") == 0
     assert capsys.readouterr().out == "nothing to make\n"
     assert run("db", "partitions", "--months", "2", "--past", "1") == 0

@@ -256,7 +256,7 @@ def test_a_database_without_tables_says_what_to_do(bare_database_url: str) -> No
 def test_another_revision_says_what_to_do(database_url: str) -> None:
     ask(database_url, "UPDATE alembic_version SET version_num = '0001'")
     store = Store(database_url)
-    with pytest.raises(ConfigError, match=r"is at revision 0001, this release needs 0003: run `pixassay db"):
+    with pytest.raises(ConfigError, match=r"is at revision 0001, this release needs 0004: run `pixassay db"):
         store.open(BUNDLE, POLICY)
     store.close()
 
