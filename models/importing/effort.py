@@ -15,12 +15,13 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from models.importing.clip_layout import below, from_transformers
-from models.importing.files import ImportFault, State, check_names, some
+from models.towers.clip import depth_of, hugging_face
+from models.towers.weights import State, WeightsError, check_names, some, take
 
 TREES = {"deepfake": ("backbone.", "head."), "universal": ("model.vision_model.", "fc.")}
 RESIDUAL = ("U_residual", "S_residual", "V_residual")
 FROZEN = ("U_r", "S_r", "V_r")
+COUNTER = "embeddings.position_ids"  # older versions of transformers stored it
 PROJECTION = "model.visual_projection.weight"
 TEXT = re.compile(
     r"model\.(text_model\..*|text_projection\.weight|logit_scale)|model\.visual_projection\.weight"
@@ -48,26 +49,32 @@ def tree_of(state: State) -> str | None:
 
 
 def convert(where: str, state: State) -> EffortFile:
-    """Multiply the residuals out. Raises ImportFault."""
+    """Multiply the residuals out. Raises WeightsError."""
     tree = tree_of(state)
     if tree is None:
-        raise ImportFault(
+        raise WeightsError(
             f"{where} is no Effort file: neither backbone.* with head.* nor model.vision_model.* with fc.* "
             f"holds an S_residual; it begins with {some(state)}"
         )
     tower, head = TREES[tree]
-    known = {name for name in state if name.startswith(tower) or TEXT.fullmatch(name)}
-    check_names(f"{where} is no Effort file", state, known | {f"{head}weight", f"{head}bias"})
-    dense, rank = _dense(where, below(state, tower))
+    vision = {name: tensor for name, tensor in state.items() if name.startswith(tower)}
+    heads, projection = {f"{head}weight", f"{head}bias"}, PROJECTION if PROJECTION in state else None
+    beside = {name for name in state if name.startswith(tower) or TEXT.fullmatch(name)}
+    check_names(f"an Effort file ({where})", state, beside | heads)
+    dense, rank = _dense(where, vision)
+    if projection:
+        dense[projection] = state[projection]
+    origins = hugging_face(depth_of(vision, tower), tower, projection)
+    named = take(dense, origins, what=f"the image tower in {where}", ignored=(f"{tower}{COUNTER}",))
     weight, bias = _one_logit(where, state[f"{head}weight"], state[f"{head}bias"])
-    return EffortFile(tree, from_transformers(dense, state.get(PROJECTION)), weight, bias, rank)
+    return EffortFile(tree, named, weight, bias, rank)
 
 
 def _dense(where: str, vision: State) -> tuple[State, int]:
     """Each split matrix multiplied out in float64, under the name of a plain linear layer."""
     split = {name.removesuffix(".weight_main") for name in vision if name.endswith(".weight_main")}
     parts = {f"{layer}.{part}" for layer in split for part in RESIDUAL}
-    check_names(f"{where}: residuals", [name for name in vision if name.endswith(RESIDUAL)], parts)
+    check_names(f"the residuals in {where}", [name for name in vision if name.endswith(RESIDUAL)], parts)
     ranks = {vision[f"{layer}.S_residual"].shape[0] for layer in split}
     extra = {f"{layer}.{part}" for layer in split for part in (*RESIDUAL, *FROZEN, "weight_main")}
     plain = {name: value for name, value in vision.items() if name not in extra}
@@ -84,4 +91,4 @@ def _one_logit(where: str, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor
         return weight, bias
     if weight.shape[0] == 2:
         return weight[1:] - weight[:1], bias[1:] - bias[:1]
-    raise ImportFault(f"{where}: a head of 1 or 2 outputs was expected, not {weight.shape[0]}")
+    raise WeightsError(f"{where}: a head of 1 or 2 outputs was expected, not {weight.shape[0]}")

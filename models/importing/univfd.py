@@ -6,7 +6,7 @@ whose file the user gives. The feature is not L2-normalised.
 
 from torch import Tensor
 
-from models.importing.files import ImportFault, State, check_names
+from models.towers.weights import State, WeightsError, check_names
 
 PREFIX = "fc."
 
@@ -17,11 +17,11 @@ def is_univfd(state: State) -> bool:
 
 
 def convert(where: str, state: State, joint_dim: int) -> tuple[Tensor, Tensor]:
-    """Weight [1, J] and bias [1] of the probe. Raises ImportFault."""
+    """Weight [1, J] and bias [1] of the probe. Raises WeightsError."""
     named = {name.removeprefix(PREFIX): tensor.float() for name, tensor in state.items()}
-    check_names(f"{where} is no UnivFD head", named, ("weight", "bias"))
+    check_names(f"a UnivFD head ({where})", named, ("weight", "bias"))
     if list(named["weight"].shape) != [1, joint_dim]:
-        raise ImportFault(
+        raise WeightsError(
             f"{where}: the head reads {list(named['weight'].shape)}, but the tower's joint embedding has "
             f"{joint_dim} numbers: give the file of the tower that it was trained on (the published one: "
             "ViT-L/14)"

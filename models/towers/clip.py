@@ -1,9 +1,11 @@
 """`clip-l14`, `clip-b16`, `clip-b32`: CLIP's image towers, with weights from a file that the user gives.
 
 Two layouts are read: OpenAI's (open_clip writes it too) and that of Hugging Face's CLIPModel and
-CLIPVisionModelWithProjection. Both hold the same tensors under different names.
+CLIPVisionModelWithProjection. Both hold the same tensors under different names. Files of detectors that were
+made from a CLIP keep these names behind a prefix of their own (`models.importing`).
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -11,7 +13,7 @@ from pathlib import Path
 from torch import Tensor
 
 from models.towers.vit import VitTower
-from models.towers.weights import Origin, WeightsError, fill, read_weights
+from models.towers.weights import Origin, State, WeightsError, check_names, fill, read_weights, take
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +33,7 @@ PRESETS = {
     "clip-b16": ClipShape(width=768, depth=12, heads=12, patch=16, joint=512),
     "clip-b32": ClipShape(width=768, depth=12, heads=12, patch=32, joint=512),
 }
+HEAD_WIDTH = 64  # channels of a head, in every CLIP
 # What a whole CLIP has beside its image tower: the text tower, the temperature, constants of an archive.
 OPENAI_REST = (
     *("transformer.", "token_embedding.", "positional_embedding", "ln_final.", "text_projection", "text."),
@@ -46,17 +49,43 @@ def empty_clip(name: str) -> VitTower:
 
 def load_clip(tower: VitTower, state: Mapping[str, Tensor]) -> None:
     """Fill `tower` from a state dict of either layout, strictly by name. Raises WeightsError."""
-    depth = len(tower.blocks)
-    if "visual.conv1.weight" in state:
-        fill(tower, state, _openai(depth), what=tower.name, ignored=OPENAI_REST)
-    elif any(name.startswith("vision_model.") for name in state):
-        fill(tower, state, _hugging_face(depth), what=tower.name, ignored=HF_REST)
-    else:
-        first = ", ".join(sorted(state)[:3])
-        raise WeightsError(
-            f"the weights do not fit {tower.name}: missing visual.conv1.weight (OpenAI's layout) and "
-            f"vision_model.embeddings.patch_embedding.weight (Hugging Face's); unexpected {first}"
-        )
+    origins, rest = _layout(state, tower.name, len(tower.blocks))
+    fill(tower, state, origins, what=tower.name, ignored=rest)
+
+
+def clip_weights(state: Mapping[str, Tensor], what: str) -> State:
+    """The image tower of a CLIP of any size, under the names of VitTower. Raises WeightsError."""
+    origins, rest = _layout(state, what)
+    return take(state, origins, what=what, ignored=rest)
+
+
+def depth_of(state: Mapping[str, Tensor], at: str) -> int:
+    """How many blocks an image tower of either layout has, below the prefix `at`."""
+    block = re.compile(re.escape(at) + r"(?:transformer\.resblocks|encoder\.layers)\.(\d+)\.")
+    return max((int(found[1]) + 1 for name in state if (found := block.match(name))), default=0)
+
+
+def tower_of(named: Mapping[str, Tensor], what: str) -> VitTower:
+    """A frozen tower of the sizes that the weights have, in the names of VitTower. Raises WeightsError.
+
+    It is named after the preset of its sizes, or `vit`.
+    """
+    needed = ("patch.weight", "positions", "projection.weight")
+    check_names(what, [name for name in needed if name in named], needed)
+    width, _, patch, _ = named["patch.weight"].shape
+    shape = ClipShape(
+        width=width,
+        depth=len({name.split(".")[1] for name in named if name.startswith("blocks.")}),
+        heads=max(1, width // HEAD_WIDTH),
+        patch=patch,
+        joint=named["projection.weight"].shape[0],
+        size=round((named["positions"].shape[-2] - 1) ** 0.5) * patch,
+    )
+    name = next((preset for preset, known in PRESETS.items() if known == shape), "vit")
+    tower = VitTower(name=name, **asdict(shape))
+    texts = {"class_text": tower.class_text.zero_()}  # no detector reads them once it is trained
+    fill(tower, {**named, **texts}, {own: Origin(own) for own in tower.state_dict()}, what=what)
+    return tower.eval().requires_grad_(False)
 
 
 def clip_tower(name: str, weights: Path) -> VitTower:
@@ -66,21 +95,18 @@ def clip_tower(name: str, weights: Path) -> VitTower:
     return tower
 
 
-def _pairs(own: str, theirs: str) -> dict[str, Origin]:
-    return {f"{own}.{leaf}": Origin(f"{theirs}.{leaf}") for leaf in ("weight", "bias")}
-
-
-def _openai(depth: int) -> dict[str, Origin]:
+def openai(depth: int, at: str = "visual.") -> dict[str, Origin]:
+    """OpenAI's layout, below the prefix `at`; q, k and v lie in one matrix."""
     found = {
-        "patch.weight": Origin("visual.conv1.weight"),
-        "class_token": Origin("visual.class_embedding"),
-        "positions": Origin("visual.positional_embedding"),
-        "projection.weight": Origin("visual.proj", transposed=True),
-        **_pairs("norm_before", "visual.ln_pre"),
-        **_pairs("norm_after", "visual.ln_post"),
+        "patch.weight": Origin(f"{at}conv1.weight"),
+        "class_token": Origin(f"{at}class_embedding"),
+        "positions": Origin(f"{at}positional_embedding"),
+        "projection.weight": Origin(f"{at}proj", transposed=True),
+        **_pairs("norm_before", f"{at}ln_pre"),
+        **_pairs("norm_after", f"{at}ln_post"),
     }
     for index in range(depth):
-        own, theirs = f"blocks.{index}", f"visual.transformer.resblocks.{index}"
+        own, theirs = f"blocks.{index}", f"{at}transformer.resblocks.{index}"
         for part, letter in enumerate("qkv"):
             for leaf in ("weight", "bias"):
                 packed = f"{theirs}.attn.in_proj_{leaf}"
@@ -91,17 +117,20 @@ def _openai(depth: int) -> dict[str, Origin]:
     return found
 
 
-def _hugging_face(depth: int) -> dict[str, Origin]:
+def hugging_face(
+    depth: int, at: str = "vision_model.", projection: str | None = "visual_projection.weight"
+) -> dict[str, Origin]:
+    """Hugging Face's layout, below the prefix `at`; `projection` None: a file without one."""
     found = {
-        "patch.weight": Origin("vision_model.embeddings.patch_embedding.weight"),
-        "class_token": Origin("vision_model.embeddings.class_embedding"),
-        "positions": Origin("vision_model.embeddings.position_embedding.weight"),
-        "projection.weight": Origin("visual_projection.weight"),
-        **_pairs("norm_before", "vision_model.pre_layrnorm"),  # spelt so in every published file
-        **_pairs("norm_after", "vision_model.post_layernorm"),
+        "patch.weight": Origin(f"{at}embeddings.patch_embedding.weight"),
+        "class_token": Origin(f"{at}embeddings.class_embedding"),
+        "positions": Origin(f"{at}embeddings.position_embedding.weight"),
+        **({"projection.weight": Origin(projection)} if projection else {}),
+        **_pairs("norm_before", f"{at}pre_layrnorm"),  # spelt so in every published file
+        **_pairs("norm_after", f"{at}post_layernorm"),
     }
     for index in range(depth):
-        own, theirs = f"blocks.{index}", f"vision_model.encoder.layers.{index}"
+        own, theirs = f"blocks.{index}", f"{at}encoder.layers.{index}"
         for letter in "qkv":
             found |= _pairs(f"{own}.attention.{letter}", f"{theirs}.self_attn.{letter}_proj")
         found |= _pairs(f"{own}.attention.out", f"{theirs}.self_attn.out_proj")
@@ -109,3 +138,22 @@ def _hugging_face(depth: int) -> dict[str, Origin]:
         found |= _pairs(f"{own}.norm2", f"{theirs}.layer_norm2")
         found |= _pairs(f"{own}.mlp.0", f"{theirs}.mlp.fc1") | _pairs(f"{own}.mlp.2", f"{theirs}.mlp.fc2")
     return found
+
+
+def _layout(
+    state: Mapping[str, Tensor], what: str, depth: int | None = None
+) -> tuple[dict[str, Origin], tuple[str, ...]]:
+    """Where each tensor lies in this file, and what else it may hold. Raises WeightsError for neither."""
+    if "visual.conv1.weight" in state:
+        return openai(depth_of(state, "visual.") if depth is None else depth), OPENAI_REST
+    if any(name.startswith("vision_model.") for name in state):
+        return hugging_face(depth_of(state, "vision_model.") if depth is None else depth), HF_REST
+    first = ", ".join(sorted(state)[:3])
+    raise WeightsError(
+        f"the weights do not fit {what}: missing visual.conv1.weight (OpenAI's layout) and "
+        f"vision_model.embeddings.patch_embedding.weight (Hugging Face's); unexpected {first}"
+    )
+
+
+def _pairs(own: str, theirs: str) -> dict[str, Origin]:
+    return {f"{own}.{leaf}": Origin(f"{theirs}.{leaf}") for leaf in ("weight", "bias")}

@@ -11,9 +11,10 @@ from torch import Tensor, nn
 from transformers import CLIPVisionConfig, CLIPVisionModel
 
 from models.importing import dgs_net, effort, univfd
-from models.importing.clip_layout import build_tower, from_openai, read_as_imagenet
-from models.importing.files import ImportFault, State, read_weights
+from models.importing.clip_tower import read_as_imagenet
+from models.towers.clip import clip_weights, tower_of
 from models.towers.vit import MEAN, STD
+from models.towers.weights import State, WeightsError, read_weights
 
 WIDTH, BLOCKS, JOINT, PATCH, SIZE, RANK = 64, 2, 24, 16, 64, 3
 TOKENS = (SIZE // PATCH) ** 2 + 1
@@ -44,6 +45,11 @@ def openai_visual(seed: int = 0) -> State:
         shapes |= {f"{at}mlp.c_fc.weight": (4 * WIDTH, WIDTH), f"{at}mlp.c_fc.bias": (4 * WIDTH,)}
         shapes |= {f"{at}mlp.c_proj.weight": (WIDTH, 4 * WIDTH), f"{at}mlp.c_proj.bias": (WIDTH,)}
     return {name: 0.1 * torch.randn(shape, generator=g) for name, shape in shapes.items()}
+
+
+def below_visual(visual: State) -> State:
+    """As a whole CLIP names them."""
+    return {f"visual.{name}": tensor for name, tensor in visual.items()}
 
 
 def openai_forward(visual: State, pixels: Tensor, changes: dict[tuple[int, str], Tensor]) -> Tensor:
@@ -102,7 +108,7 @@ def dgs_file(merged: int, *, teacher: bool = True) -> tuple[State, State, dict[t
 def test_dgs_net_gives_the_published_logits_merged_or_not(merged: int) -> None:
     state, visual, changes = dgs_file(merged)
     found = dgs_net.convert("file", state, None)
-    tower = build_tower("file", found.tower)
+    tower = tower_of(found.tower, "file")
     read_as_imagenet(tower)
     logits = tower.joint(tower(PIXELS)) @ found.head_weight.T + found.head_bias
     published = openai_forward(visual, normalised(*IMAGENET), changes)
@@ -111,25 +117,25 @@ def test_dgs_net_gives_the_published_logits_merged_or_not(merged: int) -> None:
 
 
 def test_dgs_net_merged_twice_is_refused_with_what_was_seen() -> None:
-    with pytest.raises(ImportFault, match=r"2\.00 to 2\.00 times"):
+    with pytest.raises(WeightsError, match=r"2\.00 to 2\.00 times"):
         dgs_net.convert("file", dgs_file(2)[0], None)
 
 
 def test_dgs_net_without_its_teacher_needs_the_clip_file() -> None:
     state, visual, _ = dgs_file(1, teacher=False)
-    with pytest.raises(ImportFault, match="--tower-weights"):
+    with pytest.raises(WeightsError, match="--clip-weights"):
         dgs_net.convert("file", state, None)
-    assert dgs_net.convert("file", state, from_openai(visual)).merged
-    with pytest.raises(ImportFault, match="not the CLIP"):
-        dgs_net.convert("file", state, from_openai(openai_visual(9)))
+    assert dgs_net.convert("file", state, clip_weights(below_visual(visual), "file")).merged
+    with pytest.raises(WeightsError, match="not the CLIP"):
+        dgs_net.convert("file", state, clip_weights(below_visual(openai_visual(9)), "file"))
 
 
 def test_dgs_net_of_stage_one_and_strange_names_are_refused() -> None:
     state = dgs_file(0)[0]
-    with pytest.raises(ImportFault, match="stage 1"):
+    with pytest.raises(WeightsError, match="stage 1"):
         dgs_net.convert("file", {n: v for n, v in state.items() if "lora" not in n}, None)
     wrong = {n: v for n, v in state.items() if n != "img_fc.bias"} | {"surprise": torch.ones(1)}
-    with pytest.raises(ImportFault, match=r"missing img_fc\.bias; unexpected surprise"):
+    with pytest.raises(WeightsError, match=r"missing img_fc\.bias; unexpected surprise"):
         dgs_net.convert("file", wrong, None)
 
 
@@ -174,10 +180,10 @@ def effort_file(tree: str, classes: int) -> tuple[State, CLIPVisionModel, nn.Lin
 def test_effort_gives_the_published_logits(tree: str, classes: int, tmp_path: Path) -> None:
     state, model, head = effort_file(tree, classes)
     torch.save({f"module.{name}": value for name, value in state.items()}, tmp_path / "effort.pth")
-    found = effort.convert("file", read_weights(tmp_path / "effort.pth").state)
+    found = effort.convert("file", read_weights(tmp_path / "effort.pth"))
     assert (found.tree, found.rank) == (tree, 1)
     found.tower.setdefault("projection.weight", torch.zeros(JOINT, WIDTH))
-    logits = build_tower("file", found.tower)(PIXELS) @ found.head_weight.T + found.head_bias
+    logits = tower_of(found.tower, "file")(PIXELS) @ found.head_weight.T + found.head_bias
     pixels = normalised(torch.tensor(MEAN) / 255, torch.tensor(STD) / 255)
     with torch.no_grad():
         published = head(model(pixels).pooler_output)
@@ -189,7 +195,7 @@ def test_effort_gives_the_published_logits(tree: str, classes: int, tmp_path: Pa
 def test_effort_with_half_a_residual_is_refused() -> None:
     state = effort_file("universal", 1)[0]
     del state["model.vision_model.encoder.layers.0.self_attn.q_proj.U_residual"]
-    with pytest.raises(ImportFault, match=r"missing .*q_proj\.U_residual"):
+    with pytest.raises(WeightsError, match=r"missing .*q_proj\.U_residual"):
         effort.convert("file", state)
 
 
@@ -198,7 +204,7 @@ def test_univfd_reads_its_head_and_refuses_another_towers(prefix: str) -> None:
     state = {f"{prefix}weight": torch.ones(1, JOINT), f"{prefix}bias": torch.zeros(1)}
     assert univfd.is_univfd(state)
     assert univfd.convert("file", state, JOINT)[0].shape == (1, JOINT)
-    with pytest.raises(ImportFault, match="joint embedding has 768"):
+    with pytest.raises(WeightsError, match="joint embedding has 768"):
         univfd.convert("file", state, 768)
 
 
@@ -209,9 +215,9 @@ class _Evil:
 
 def test_a_pickle_that_needs_code_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     torch.save({"model": {"w": torch.ones(1)}, "extra": _Evil()}, tmp_path / "bad.pt")
-    with pytest.raises(ImportFault, match="would run code"):
+    with pytest.raises(WeightsError, match="would run code"):
         read_weights(tmp_path / "bad.pt")
     (tmp_path / "worse.pt").write_bytes(pickle.dumps(_Evil(), protocol=2))
-    with pytest.raises(ImportFault):
+    with pytest.raises(WeightsError):
         read_weights(tmp_path / "worse.pt")
     assert "code ran" not in capsys.readouterr().out
