@@ -5,24 +5,26 @@ erasure leaves a mark: the SHA-256 of what was erased. The store and the audit a
 """
 
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Literal
 from uuid import UUID, uuid4
 
 import orjson
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY, insert
+from sqlalchemy.types import TypeEngine
 
 from stream.database import connect, require_head, transaction
-from stream.events import Upload, parse_record
+from stream.events import Upload, parse_record, place_key, speaks_of, upload_key
 from stream.tables import dead_letters, erased, erasures, review_pending, reviews, verdicts
 from stream.types import FLAGGED
 
 RECEIPT_SCHEMA = "pixassay.erasure/1"
 Kind = Literal["upload", "uploader"]
 Key = tuple[str, str]  # tenant, upload_id
+Letter = Mapping[Any, Any]  # a row of dead_letters
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +130,21 @@ def erase(
         engine.dispose()
 
 
+def rehearse(database_url: str, subject: Subject, requested_by: str) -> Receipt:
+    """The receipt that `erase` would give now; all is as before. Raises Outage or ConfigError."""
+    engine = connect(database_url)
+    try:
+        with transaction(engine) as connection:
+            require_head(connection)
+            connection.execute(sa.text("SET LOCAL statement_timeout = '10min'"))
+            with connection.begin_nested() as undone:
+                receipt = _delete(connection, subject, requested_by, datetime.now(UTC), lambda _: None)
+                undone.rollback()
+            return receipt
+    finally:
+        engine.dispose()
+
+
 def _mark(connection: sa.Connection, subject: Subject) -> datetime:
     """From here on, writers leave it out. Waits for those that read the marks before it."""
     connection.execute(sa.text("SET LOCAL lock_timeout = '5s'"))
@@ -148,13 +165,22 @@ def _delete(
     publish: Callable[[Tombstones], None],
 ) -> Receipt:
     judged = connection.execute(_verdicts_of(subject, erased_at)).all()
-    buried = _delete_letters(connection, subject, erased_at)
-    uploads = sorted({upload_id for upload_id, _ in judged} | set(buried) | _named(subject))
+    letters = _letters_of(connection, subject, erased_at)
+    _erase_letters(connection, letters)
+    named = {subject.id} if subject.kind == "upload" else set()
+    buried = {letter["upload_id"] for letter in letters if letter["upload_id"] is not None}
+    uploads = sorted({upload_id for upload_id, _ in judged} | buried | named)
     reviewed = _delete_of_uploads(connection, reviews, subject.tenant, uploads)
     _delete_of_uploads(connection, review_pending, subject.tenant, uploads)
     _mark_uploads(connection, subject.tenant, uploads, erased_at)
-    flagged = sorted({upload_id for upload_id, verdict in judged if verdict in FLAGGED})
-    stones = Tombstones(_keys(subject.tenant, flagged), _keys(subject.tenant, sorted(set(buried))))
+    # Of an upload that is named, always: what an earlier run overlooked is then made good by another.
+    flagged = {upload_id for upload_id, verdict in judged if verdict in FLAGGED} | named
+    stones = Tombstones(
+        review=[upload_key(subject.tenant, upload_id) for upload_id in sorted(flagged)],
+        dead=sorted(
+            {_key_of(letter) for letter in letters} | {upload_key(subject.tenant, id_) for id_ in named}
+        ),
+    )
     receipt = Receipt(
         id=uuid4(),
         kind=subject.kind,
@@ -163,16 +189,12 @@ def _delete(
         erased_at=erased_at,
         verdicts=len(judged),
         reviews=reviewed,
-        dead_letters=len(buried),
+        dead_letters=len(letters),
         tombstones=len(stones.review) + len(stones.dead),
     )
     connection.execute(insert(erasures).values({name: getattr(receipt, name) for name in receipt.__slots__}))
     publish(stones)
     return receipt
-
-
-def _named(subject: Subject) -> set[str]:
-    return {subject.id} if subject.kind == "upload" else set()
 
 
 def _verdicts_of(subject: Subject, erased_at: datetime) -> sa.Executable:
@@ -183,38 +205,57 @@ def _verdicts_of(subject: Subject, erased_at: datetime) -> sa.Executable:
     return sa.delete(verdicts).where(*chosen).returning(verdicts.c.upload_id, verdicts.c.verdict)
 
 
-def _delete_letters(connection: sa.Connection, subject: Subject, erased_at: datetime) -> list[str]:
-    """Delete its dead letters; their upload ids. Who uploaded stands only in the record itself."""
-    query = sa.select(dead_letters.c.id, dead_letters.c.upload_id, dead_letters.c.raw)
-    query = query.where(dead_letters.c.tenant == subject.tenant)
+def _letters_of(connection: sa.Connection, subject: Subject, erased_at: datetime) -> list[Letter]:
+    """Its dead letters. Who uploaded stands only in the record itself, and of a record that could not be
+    read all stands there alone, so those are looked through."""
+    columns = (dead_letters.c[name] for name in ("id", "topic", "partition", "offset", "tenant", "upload_id"))
+    own = dead_letters.c.tenant == subject.tenant
     if subject.kind == "upload":
-        query = query.where(dead_letters.c.upload_id == subject.id)
-    found = connection.execute(query.execution_options(yield_per=1000))
-    chosen = {
-        row.id: row.upload_id
-        for row in found
-        if subject.kind == "upload" or _is_of(row.raw, row.upload_id, subject, erased_at)
-    }
-    ids = sa.any_(sa.bindparam("ids", list(chosen), ARRAY(sa.BigInteger)))
-    connection.execute(sa.delete(dead_letters).where(dead_letters.c.id == ids))
-    return list(chosen.values())
+        own &= dead_letters.c.upload_id == subject.id
+    query = sa.select(*columns, dead_letters.c.raw).where(own | dead_letters.c.tenant.is_(None))
+    found = connection.execute(query.execution_options(yield_per=100)).mappings()
+    # Without the record's value, which may be large.
+    return [{**row, "raw": None} for row in found if _is_of(row, subject, erased_at)]
 
 
-def _is_of(raw: bytes, upload_id: str, uploader: Subject, erased_at: datetime) -> bool:
-    return any(
+def _is_of(letter: Letter, subject: Subject, erased_at: datetime) -> bool:
+    if letter["upload_id"] is None:
+        return speaks_of(letter["raw"], subject.tenant, subject.id)
+    return subject.kind == "upload" or any(
         isinstance(item, Upload)
-        and (item.upload_id, item.uploader_id) == (upload_id, uploader.id)
+        and (item.upload_id, item.uploader_id) == (letter["upload_id"], subject.id)
         and item.uploaded_at <= erased_at
-        for item in parse_record(raw)
+        for item in parse_record(letter["raw"])
     )
+
+
+def _erase_letters(connection: sa.Connection, letters: Sequence[Letter]) -> None:
+    """Delete them. Of a record that could not be read, its place stays, for the audit, and nothing else."""
+    whole, bare = (
+        [one["id"] for one in letters if (one["upload_id"] is None) is told] for told in (False, True)
+    )
+    connection.execute(sa.delete(dead_letters).where(dead_letters.c.id == _any("ids", whole, sa.BigInteger)))
+    emptied = sa.update(dead_letters).where(dead_letters.c.id == _any("ids", bare, sa.BigInteger))
+    connection.execute(emptied.values(raw=b"", detail="erased"))
+
+
+def _key_of(letter: Letter) -> bytes:
+    """As stream/flag.py has published it."""
+    if letter["upload_id"] is None:
+        return place_key(letter["topic"], letter["partition"], letter["offset"])
+    return upload_key(letter["tenant"], letter["upload_id"])
 
 
 def _delete_of_uploads(
     connection: sa.Connection, table: sa.Table, tenant: str, uploads: Sequence[str]
 ) -> int:
-    ids = sa.any_(sa.bindparam("ids", list(uploads), ARRAY(sa.Text)))
+    ids = _any("ids", uploads, sa.Text)
     gone = connection.execute(sa.delete(table).where(table.c.tenant == tenant, table.c.upload_id == ids))
     return gone.rowcount
+
+
+def _any(name: str, values: Sequence[object], kind: type[TypeEngine[Any]]) -> sa.ColumnElement[Any]:
+    return sa.any_(sa.bindparam(name, list(values), ARRAY(kind)))
 
 
 def _mark_uploads(
@@ -227,8 +268,3 @@ def _mark_uploads(
     ]
     if rows:
         connection.execute(insert(erased).on_conflict_do_nothing(), rows)
-
-
-def _keys(tenant: str, uploads: Iterable[str]) -> list[bytes]:
-    """As Review.key and the dead letters' keys are made."""
-    return [f"{tenant}/{upload_id}".encode() for upload_id in uploads]

@@ -77,7 +77,7 @@ class Review(_Record):
 
     @property
     def key(self) -> bytes:
-        return f"{self.tenant}/{self.upload_id}".encode()
+        return upload_key(self.tenant, self.upload_id)
 
 
 class Label(_Record):
@@ -107,6 +107,16 @@ class Dead(_Record):
     value_encoding: Literal["utf-8", "base64"]
 
 
+def upload_key(tenant: str, upload_id: str) -> bytes:
+    """The Kafka key of all that we publish on one upload."""
+    return f"{tenant}/{upload_id}".encode()
+
+
+def place_key(topic: str, partition: int, offset: int) -> bytes:
+    """The Kafka key of a dead letter whose record tells no upload."""
+    return f"{topic}/{partition}/{offset}".encode()
+
+
 def verdict_id(tenant: str, upload_id: str, bundle: str) -> str:
     """The stable id of a verdict: UUIDv5 of tenant, upload_id and bundle id."""
     return str(uuid.uuid5(_NAMESPACE, orjson.dumps([tenant, upload_id, bundle]).decode()))
@@ -133,6 +143,49 @@ def parse_record(raw: bytes | None) -> list[Upload | BadRecord]:
     shown = str(body.get("schema", "none"))[:80]
     wanted = f"{UPLOAD_SCHEMA} or an S3 event notification"
     return [BadRecord(Reason.UNKNOWN_SCHEMA, f"schema is {shown!r}; {wanted} was expected")]
+
+
+def own_part(raw: bytes, index: int) -> bytes:
+    """The record cut down to the one of its parts that `parse_record` gives under this index.
+
+    Only an S3 notification of several objects has more than one; of it, that object alone is left, as a
+    notification of its own. What is kept of one upload then tells nothing of the others.
+    """
+    try:
+        body = orjson.loads(raw)
+    except orjson.JSONDecodeError:
+        return raw
+    records = body.get("Records") if isinstance(body, dict) else None
+    if not isinstance(records, list) or len(records) < 2 or body.get("schema") == UPLOAD_SCHEMA:
+        return raw
+    parts = [record for record in records if list(_from_s3([record]))]
+    return orjson.dumps({"Records": [parts[index]]})
+
+
+def speaks_of(raw: bytes, tenant: str, name: str) -> bool:
+    """Whether a record that cannot be read holds both words, the tenant and an id, as values.
+
+    Where no tenant is stated, the default is meant. What is no JSON is searched for them in quotes.
+    """
+    try:
+        body = orjson.loads(raw)
+    except orjson.JSONDecodeError:
+        quoted = (orjson.dumps(name), orjson.dumps(tenant))
+        return all(word in raw for word in quoted) or (_leaves_out_tenant(raw, tenant) and quoted[0] in raw)
+    said, waiting = set[str](), [body]
+    while waiting:  # by hand: what came in may be nested deeper than Python calls
+        match waiting.pop():
+            case str(word):
+                said.add(word)
+            case list(inner):
+                waiting += inner
+            case dict(fields):
+                waiting += fields.values()
+    return name in said and (tenant in said or _leaves_out_tenant(raw, tenant))
+
+
+def _leaves_out_tenant(raw: bytes, tenant: str) -> bool:
+    return tenant == Upload.model_fields["tenant"].default and b'"tenant"' not in raw
 
 
 def parse_label(raw: bytes | None) -> Label:

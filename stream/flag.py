@@ -5,7 +5,7 @@ import base64
 from aiokafka import AIOKafkaProducer
 
 from stream.errors import Outage
-from stream.events import Dead, Review
+from stream.events import Dead, Review, place_key, upload_key
 from stream.kafka import PART, kafka_outage, producer
 from stream.settings import Settings
 from stream.types import DeadLetter, Outcome
@@ -96,8 +96,11 @@ class Flagger:
     async def dead(self, letter: DeadLetter) -> None:
         """Publish a dead letter, keyed like its upload where it could be read that far."""
         upload, origin = letter.upload, letter.origin
-        key = f"{upload.tenant}/{upload.upload_id}" if upload else f"{origin.partition}/{origin.offset}"
-        await self._send(self._settings.topic_dead, key.encode(), dead_of(letter).to_bytes())
+        if upload is None:
+            key = place_key(origin.topic, origin.partition, origin.offset)
+        else:
+            key = upload_key(upload.tenant, upload.upload_id)
+        await self._send(self._settings.topic_dead, key, dead_of(letter).to_bytes())
 
     async def _send(self, topic: str, key: bytes, value: bytes) -> None:
         if self._producer is None:

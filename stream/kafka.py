@@ -164,8 +164,13 @@ async def read_range(
                     yield Record(partition, item.offset, item.key, item.value)
 
 
-async def publish(settings: Settings, topic: str, records: Iterable[tuple[bytes | None, bytes]]) -> int:
-    """Send (key, value) pairs, wait until the broker has them all, and say how many. Raises Outage."""
+async def publish(
+    settings: Settings, topic: str, records: Iterable[tuple[bytes | None, bytes | None]]
+) -> int:
+    """Send (key, value) pairs, wait until the broker has them all, and say how many. Raises Outage.
+
+    A null value is a tombstone: a compacted topic then forgets what it holds under the key.
+    """
     count = 0
     async with started(producer(settings)) as sender:
         pending: set[asyncio.Future[Any]] = set()

@@ -15,9 +15,13 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TypeVar
 
-from stream.bounds import Batcher, ByteBudget, Reservation, Seat
+import numpy as np
+from numpy.typing import NDArray
+
+from stream.bounds import Batcher, ByteBudget, Reservation, Room, Seat
 from stream.errors import BadRecord, CannotEvaluate, ConfigError, Outage, Undeliverable
-from stream.events import Upload, verdict_id
+from stream.events import Upload, own_part, verdict_id
+from stream.logs import ids_of
 from stream.reasons import Reason
 from stream.retry import pauses, persist
 from stream.settings import Settings
@@ -60,10 +64,15 @@ class _Way:
 class _Rooms:
     """Seats a step: those at work in it and those that wait for it."""
 
-    fetching: asyncio.Semaphore
-    decoding: asyncio.Semaphore
-    detecting: asyncio.Semaphore
-    storing: asyncio.Semaphore
+    fetching: Room
+    decoding: Room
+    detecting: Room
+    storing: Room
+
+    def depths(self) -> dict[str, tuple[int, int]]:
+        """Step -> uploads in its room, and places there."""
+        rooms = {"fetch": self.fetching, "decode": self.decoding, "detect": self.detecting}
+        return {step: (room.taken, room.places) for step, room in (rooms | {"store": self.storing}).items()}
 
 
 @dataclass(slots=True)
@@ -80,16 +89,17 @@ class Pipeline:
     def __init__(self, parts: Parts, flags: Flags, settings: Settings, telemetry: Telemetry) -> None:
         wait = settings.queue_size
         self._steps, self._flags, self._bundle = parts.steps, flags, parts.bundle_id
-        self._telemetry = telemetry
+        self._telemetry, self._timed = telemetry, telemetry.measures.steps
         self._places = settings.fetchers + wait
         self._rooms = _Rooms(
-            fetching=asyncio.Semaphore(self._places),
-            decoding=asyncio.Semaphore(parts.decoders + wait),
-            detecting=asyncio.Semaphore(settings.max_batch + wait),
-            storing=asyncio.Semaphore(STORE_BATCH + wait),
+            fetching=Room(self._places),
+            decoding=Room(parts.decoders + wait),
+            detecting=Room(settings.max_batch + wait),
+            storing=Room(STORE_BATCH + wait),
         )
+        telemetry.depths = self._rooms.depths
         self._budget = ByteBudget(settings.max_held_mb * 2**20)
-        self._largest = settings.max_bytes
+        self._largest, self._log_outcomes = settings.max_bytes, settings.log_outcomes
         self._sources = Sources(settings, telemetry)
         self._threads = _Threads(ThreadPoolExecutor(settings.fetchers, "fetch"))
         self._rows = Batcher(self._write, STORE_BATCH)
@@ -148,7 +158,10 @@ class Pipeline:
                 trouble = error  # a step's own future was cancelled, not this upload
             except Exception as error:
                 trouble = error
-                log.warning("upload %s, attempt %d: %r", job.upload.upload_id, attempt, error, exc_info=error)
+                self._telemetry.defects += 1
+                ids = ids_of(part.origin, job.upload, self._bundle)
+                line = "upload %s, attempt %d: %r"
+                log.warning(line, job.upload.upload_id, attempt, error, exc_info=error, extra=ids)
             else:
                 return None
             await asyncio.sleep(pause)
@@ -186,7 +199,7 @@ class Pipeline:
         way.bytes.resize(sum(array.nbytes for array in views.arrays.values()))
         await way.seat.move(self._rooms.detecting)
         # Views have one shape whatever the picture, so what fails here is the engine and not the upload.
-        logits = await persist(functools.partial(self._steps.score, views.arrays), self._telemetry)
+        logits = await persist(functools.partial(self._detect, views), self._telemetry)
         return self._steps.judge(logits, way.job.upload.tenant)
 
     async def _fetched(self, way: _Way, visit: Visit, entered: "_Once") -> Fetched:
@@ -202,40 +215,56 @@ class Pipeline:
             try:
                 with visit.fetching():
                     return await self._fetch(way.job.upload)
-            except Outage:
+            except Outage as outage:
+                self._telemetry.retries[outage.part] += 1
                 way.bytes.resize(0)
 
     async def _fetch(self, upload: Upload) -> Fetched:
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._threads.fetch, self._steps.fetch, upload)
+        with self._timed["fetch"].time():
+            return await loop.run_in_executor(self._threads.fetch, self._steps.fetch, upload)
 
     async def _decode(self, data: bytes) -> Views:
-        return await asyncio.wrap_future(self._steps.decode(data))
+        with self._timed["decode"].time():
+            return await asyncio.wrap_future(self._steps.decode(data))
+
+    async def _detect(self, views: Views) -> NDArray[np.float32]:
+        with self._timed["detect"].time():
+            return await self._steps.score(views.arrays)
 
     async def _store_and_flag(self, outcome: Outcome) -> None:
         """What the store returns counts: on a replay that is the row which is there already."""
-        stored = await self._rows.put(outcome)
+        with self._timed["store"].time():
+            stored = await self._rows.put(outcome)
         if stored is None:
             return  # it was erased: nothing of it is kept or told
         if isinstance(stored, Undeliverable):
             raise stored
         if stored.judgement.verdict in FLAGGED:
-            await persist(functools.partial(self._flags.review, stored), self._telemetry)
+            with self._timed["flag"].time():
+                await persist(functools.partial(self._flags.review, stored), self._telemetry)
             self._telemetry.flagged += 1
-        self._telemetry.verdicts[stored.judgement.verdict] += 1
+        self._telemetry.judged(stored)
+        if self._log_outcomes:
+            _log_verdict(stored)
 
     async def end_dead(self, letter: DeadLetter) -> None:
         """Bury it and announce it. A fault in doing so is waited out like an outage: the record stays."""
-        await persist(functools.partial(_as_outage, "database", self._letters.put, letter), self._telemetry)
+        bury = functools.partial(_as_outage, "database", self._letters.put, letter)
+        if not await persist(bury, self._telemetry):
+            return  # it was erased: nothing of it is kept or told
         await persist(functools.partial(_as_outage, "kafka", self._flags.dead, letter), self._telemetry)
         self._telemetry.dead[str(letter.reason)] += 1
+        if self._log_outcomes:
+            ids = ids_of(letter.origin, letter.upload, self._bundle, reason=letter.reason, index=letter.index)
+            log.info("dead letter: %s, %s", letter.reason, letter.detail, extra=ids)
 
     async def _write(self, outcomes: list[Outcome]) -> list[Outcome | Undeliverable | None]:
+        self._telemetry.measures.insert.observe(len(outcomes))
         return await self.in_database(self._steps.write, outcomes)
 
-    async def _bury(self, letters: list[DeadLetter]) -> list[None]:
-        await self.in_database(self._steps.bury, letters)
-        return [None] * len(letters)
+    async def _bury(self, letters: list[DeadLetter]) -> list[bool]:
+        return await self.in_database(self._steps.bury, letters)
 
     async def in_database(self, call: Callable[[T], R], items: T) -> R:
         """Run a blocking call of the store on its thread; waits while Postgres is away or misses a right."""
@@ -290,17 +319,25 @@ def _being_cancelled() -> bool:
     return task is not None and task.cancelling() > 0
 
 
-async def _as_outage(part: str, call: Callable[[T], Awaitable[object]], item: T) -> None:
+async def _as_outage(part: str, call: Callable[[T], Awaitable[R]], item: T) -> R:
     """Call; any exception becomes an Outage of `part`. For the last resort, which must not fail for good."""
     try:
-        await call(item)
+        return await call(item)
     except Outage:
         raise
     except Exception as error:
         raise Outage(part, f"it refuses a dead letter: {error!r}") from error
 
 
+def _log_verdict(outcome: Outcome) -> None:
+    judgement, upload = outcome.judgement, outcome.job.upload
+    more = {"verdict": judgement.verdict, "score": judgement.score, "latency_ms": outcome.latency_ms}
+    ids = ids_of(outcome.job.origin, upload, outcome.bundle, **more)
+    log.info("%s/%s: %s", upload.tenant, upload.upload_id, judgement.verdict, extra=ids)
+
+
 def _letter(part: Part, reason: Reason, detail: str, attempts: int = 1) -> DeadLetter:
     upload = part.content if isinstance(part.content, Upload) else None
     clean = detail.replace("\x00", "\\x00")[:2000]  # Postgres text holds no NUL
-    return DeadLetter(part.origin, reason, clean, part.raw, attempts, upload, part.index)
+    raw = own_part(part.raw, part.index)
+    return DeadLetter(part.origin, reason, clean, raw, attempts, upload, part.index)

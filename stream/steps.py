@@ -23,7 +23,7 @@ class Steps:
     judge: Callable[[NDArray[np.float32], str], Judgement]
     unable: Callable[[CannotEvaluate], Judgement]
     write: Callable[[list[Outcome]], list[Outcome | Undeliverable | None]]  # None: it was erased
-    bury: Callable[[list[DeadLetter]], None]
+    bury: Callable[[list[DeadLetter]], list[bool]]  # False: it was erased
 
 
 class Flags(Protocol):

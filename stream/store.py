@@ -4,6 +4,7 @@ Replays are expected: after a crash the same uploads come again. What was stored
 caller is told what stands in the row, so that what is published afterwards always agrees with it.
 """
 
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -64,21 +65,21 @@ class Store:
         half = len(outcomes) // 2
         return [*self.write(outcomes[:half]), *self.write(outcomes[half:])]
 
-    def bury(self, letters: Sequence[DeadLetter]) -> None:
-        """Store dead letters. One that died at the same place before is stored already, and one of an
-        upload that was erased is left out.
+    def bury(self, letters: Sequence[DeadLetter]) -> list[bool]:
+        """Store dead letters; whether each may be told of, in the same order.
 
-        Where Postgres refuses what a letter holds, its place and the refusal are stored without the rest.
+        One that died at the same place before is stored already. One of an upload that was erased is left
+        out, and nothing of it may be told. Where Postgres refuses what a letter holds, its place and the
+        refusal are stored without the rest.
         """
         try:
-            self._bury_together(letters)
+            return self._bury_together(letters)
         except Undeliverable as refused:
             if len(letters) == 1:
                 self._insert_new(dead_letters, [_bare_letter_row(letters[0], refused)])
-            else:
-                half = len(letters) // 2
-                self.bury(letters[:half])
-                self.bury(letters[half:])
+                return [True]
+        half = len(letters) // 2
+        return [*self.bury(letters[:half]), *self.bury(letters[half:])]
 
     def label(self, labels: Sequence[Label]) -> None:
         """Store reviewers' decisions, and take their uploads out of the queue.
@@ -104,15 +105,16 @@ class Store:
             with transaction(self._engine) as connection:
                 connection.execute(insert(table).on_conflict_do_nothing(), rows)
 
-    def _bury_together(self, letters: Sequence[DeadLetter]) -> None:
+    def _bury_together(self, letters: Sequence[DeadLetter]) -> list[bool]:
         if not letters:
-            return
+            return []
         with transaction(self._engine) as connection:
             gone = erased_uploads(connection, [one.upload for one in letters if one.upload])
-            kept = [one for one in letters if one.upload is None or _key(one.upload) not in gone]
-            if kept:
-                rows = [_letter_row(letter) for letter in kept]
+            kept = [one.upload is None or _key(one.upload) not in gone for one in letters]
+            rows = [_letter_row(letter) for letter in itertools.compress(letters, kept)]
+            if rows:
                 connection.execute(insert(dead_letters).on_conflict_do_nothing(), rows)
+        return kept
 
     def _write_together(self, outcomes: Sequence[Outcome]) -> Iterable[Outcome | None]:
         if self._views_version is None:

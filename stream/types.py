@@ -91,7 +91,7 @@ class DeadLetter:
     origin: Origin
     reason: Reason
     detail: str
-    raw: bytes  # the record's value as it came
+    raw: bytes  # the record's value as it came; of an S3 notification of several objects, this one's part
     attempts: int = 1
     upload: Upload | None = None  # where the record could be read that far
     index: int = 0  # which part of the record it is, where one record announces several uploads

@@ -1,6 +1,7 @@
 """Stand-ins for the parts behind the pipeline, for faults that real parts do not give on demand."""
 
 import asyncio
+import itertools
 import threading
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -55,6 +56,7 @@ class FakeParts:
         self.bury_fault: Fault = no_fault
         self.review_fault: Fault = no_fault
         self.score_delay_s = 0.0
+        self.erased: set[str] = set()  # upload ids of which no dead letter is kept
         self.lenient = False  # nothing is flagged any more
         self.gate: threading.Event | None = None  # fetches wait until it is set
         self.lock = threading.Lock()
@@ -106,11 +108,14 @@ class FakeParts:
             keys = [(item.job.upload.tenant, item.job.upload.upload_id) for item in outcomes]
             return [self.rows.setdefault(key, item) for key, item in zip(keys, outcomes, strict=True)]
 
-    def bury(self, letters: list[DeadLetter]) -> None:
+    def bury(self, letters: list[DeadLetter]) -> list[bool]:
+        """None is told of that the fakes were told to have erased."""
         with self.lock:
             for letter in letters:
                 self.bury_fault(letter.detail)
-            self.letters += letters
+            kept = [letter.upload is None or letter.upload.upload_id not in self.erased for letter in letters]
+            self.letters += itertools.compress(letters, kept)
+            return kept
 
     def label(self, labels: list[Label]) -> None:
         self.write_fault(labels[0].upload_id)

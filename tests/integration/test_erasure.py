@@ -8,9 +8,10 @@ from uuid import UUID
 import psycopg
 import pytest
 
-from stream.erasure import Subject, Tombstones, erase
+from stream.erasure import Subject, Tombstones, erase, rehearse
 from stream.errors import Outage
 from stream.events import Label
+from stream.queries import History
 from stream.reasons import Reason
 from stream.store import Store
 from stream.types import DeadLetter, Origin, Outcome
@@ -82,6 +83,51 @@ def test_one_upload_goes_and_the_receipt_names_nobody(store: Store, database_url
     with psycopg.connect(database_url) as connection:
         row = connection.execute("SELECT id, verdicts, requested_by FROM erasures").fetchone()
     assert row == (receipt.id, 1, "dpo")
+
+
+def test_what_could_not_be_read_is_emptied_and_its_place_stays(store: Store, database_url: str) -> None:
+    def unread(offset: int, raw: bytes) -> DeadLetter:
+        return DeadLetter(Origin("image.uploads", 0, offset), Reason.INVALID_FIELD, "uri: no", raw)
+
+    his = b'{"schema": "pixassay.upload/1", "tenant": "art", "upload_id": "cat", "uploader_id": "bob"}'
+    store.bury([unread(1, his), unread(2, his.replace(b"bob", b"bobby")), unread(3, his[:-1])])
+    sent = list[Tombstones]()
+    receipt = erase(database_url, Subject("uploader", "art", "bob"), "dpo", sent.append)
+    assert receipt.dead_letters == 2
+    assert sent == [Tombstones(review=[], dead=[b"image.uploads/0/1", b"image.uploads/0/3"])]
+    with psycopg.connect(database_url) as connection:
+        rows = connection.execute('SELECT raw, detail, item FROM dead_letters ORDER BY "offset"').fetchall()
+    assert [row for row in rows if b"bobby" not in row[0]] == [(b"", "erased", "#0")] * 2
+    assert len(rows) == 3
+
+
+def test_the_audit_can_ask_what_was_erased(store: Store, database_url: str) -> None:
+    gone, his, stays = (outcome(name, uploader_id="bob").job.upload for name in ("gone", "his", "stays"))
+    erase(database_url, Subject("upload", "default", "gone"), "dpo", lambda _: None)
+    with closing(History(database_url)) as history:
+        assert history.erased([gone, his, stays]) == {("default", "gone")}
+        erase(database_url, Subject("uploader", "default", "bob"), "dpo", lambda _: None)
+        later = stays.model_copy(update={"uploaded_at": datetime.now(UTC) + timedelta(minutes=1)})
+        assert history.erased([gone, his, later]) == {("default", "gone"), ("default", "his")}
+
+
+def test_a_rehearsal_tells_the_same_and_changes_nothing(store: Store, database_url: str) -> None:
+    store.write([outcome("cat")])
+    store.bury([letter(outcome("dog"), 1)])
+    subject = Subject("uploader", "default", "u-1")
+    told = rehearse(database_url, subject, "dpo")
+    assert left(database_url) == {
+        "verdicts": {"cat"},
+        "reviews": set(),
+        "dead_letters": {"dog"},
+        "review_pending": {"cat"},
+    }
+    assert store.write([outcome("cat")]) == [outcome("cat")]
+    done = erase(database_url, subject, "dpo", lambda _: None)
+    counts = ("verdicts", "reviews", "dead_letters", "tombstones")
+    assert (
+        [getattr(told, name) for name in counts] == [getattr(done, name) for name in counts] == [1, 0, 1, 2]
+    )
 
 
 def test_without_its_tombstones_nothing_is_deleted_and_it_can_be_done_again(

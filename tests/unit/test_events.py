@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stream.errors import BadRecord
-from stream.events import Upload, object_key, parse_label, parse_record, verdict_id
+from stream.events import Upload, object_key, own_part, parse_label, parse_record, speaks_of, verdict_id
 from stream.reasons import Reason
 
 UPLOAD = {
@@ -199,3 +199,37 @@ def test_label_is_read_and_a_wrong_one_refused() -> None:
 )
 def test_keys_are_decoded_where_the_store_encodes_them(noted: str, key: str) -> None:
     assert object_key(noted) == key
+
+
+def test_a_dead_letter_keeps_its_own_part_of_a_notification() -> None:
+    made = [s3_record(key) for key in ("a", "b", "c")]
+    records = [made[0], s3_record("gone", "ObjectRemoved:Delete"), *made[1:]]
+    raw = orjson.dumps({"Key": "photos/a", "Records": records})
+    whole = parse_record(raw)
+    assert [parse_record(own_part(raw, index)) for index in range(3)] == [[item] for item in whole]
+    assert b"photos/a" not in own_part(raw, 1)
+    for alone in (orjson.dumps({"Records": made[:1]}), b"{", b"[]", orjson.dumps(UPLOAD)):
+        assert own_part(alone, 0) == alone
+
+
+@pytest.mark.parametrize(
+    ("raw", "told"),
+    [
+        (b'{"tenant": "art", "uploader_id": "bob"}', True),
+        (b'{"tenant": "art", "uploader_id": "bobby"}', False),
+        (b'{"tenant": "other", "uploader_id": "bob"}', False),
+        (b'{"uploader_id": "bob"}', False),
+        (b'{"Records": [{"s3": {"bucket": {"name": "art"}}, "by": ["bob"]}]}', True),
+        (b'{"tenant": "\\u0061rt", "uploader_id": "bob"}', True),
+        (b'{"tenant": "art", "uploader_id": "bob"', True),
+        (b"art bob", False),
+        (b"[" * 900 + b'"art", "bob"' + b"]" * 900, True),
+    ],
+)
+def test_of_whom_an_unreadable_record_speaks(raw: bytes, told: bool) -> None:
+    assert speaks_of(raw, "art", "bob") is told
+
+
+def test_a_record_without_a_tenant_speaks_of_the_default() -> None:
+    assert speaks_of(b'{"uploader_id": "bob"}', "default", "bob")
+    assert not speaks_of(b'{"uploader_id": "bob", "tenant": "art"}', "default", "bob")

@@ -96,6 +96,14 @@ async def test_a_bad_record_becomes_a_dead_letter_with_its_value(bench: Bench) -
     assert bench.fakes.announced == [letter]
 
 
+async def test_a_dead_letter_of_an_erased_upload_is_not_told_of(bench: Bench) -> None:
+    bench.fakes.fetch_fault = Failing(Undeliverable(Reason.URI_NOT_ALLOWED, "outside"))
+    bench.fakes.erased = {"gone"}
+    await bench.run("gone", "kept")
+    assert [letter.upload for letter in bench.fakes.announced] == [upload("kept")]
+    assert sorted(bench.done) == ["gone", "kept"]
+
+
 async def test_an_undeliverable_upload_becomes_a_dead_letter_and_is_not_tried_again(bench: Bench) -> None:
     bench.fakes.fetch_fault = Failing(Undeliverable(Reason.URI_NOT_ALLOWED, "outside"))
     await bench.run("one")
