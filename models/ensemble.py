@@ -6,6 +6,7 @@ weights are the same to the last bit, so the prefix is computed once for all of 
 
 import copy
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Literal
 
 import torch
@@ -23,34 +24,40 @@ class Branch(nn.Module):
     def __init__(
         self, name: str, tower: Tower, start: int, feature: Feature, taps: tuple[int, ...] = ()
     ) -> None:
-        """`taps`: the blocks that the feature "blocks" concatenates. Raises ValueError for unseen ones."""
+        """`taps`: the blocks that the feature "blocks" concatenates, inside the shared prefix or behind it.
+
+        Raises ValueError for blocks that the tower does not have.
+        """
         super().__init__()
         self.name, self.start, self.feature, self.taps = name, start, feature, taps
-        wrong = [tap for tap in taps if not max(0, start - 1) <= tap < len(tower.blocks)]
+        wrong = [tap for tap in taps if not 0 <= tap < len(tower.blocks)]
         if wrong or (feature == "blocks") != bool(taps):
-            seen = f"{max(0, start - 1)} to {len(tower.blocks) - 1}"
             raise ValueError(
-                f"{name} can read blocks {seen} of {tower.name} behind adapt_from {start}, not {taps}"
+                f"{name} can read blocks 0 to {len(tower.blocks) - 1} of {tower.name}, not {taps}"
             )
-        self.blocks = nn.ModuleList(copy.deepcopy(block) for block in list(tower.blocks)[start:])
+        stop = max(taps) + 1 if taps else len(tower.blocks)  # blocks behind the last tap are not needed
+        self.blocks = nn.ModuleList(copy.deepcopy(block) for block in list(tower.blocks)[start:stop])
         widths = {"pooled": tower.pooled_dim, "joint": tower.joint_dim}
         self.head = nn.Linear(widths.get(feature) or sum(map(tower.summary_dim, taps)), 1)
 
-    def features(self, tower: Tower, h: Tensor) -> Tensor:
-        """Prefix output -> the features that the head reads, [B, P], [B, J] or [B, sum of the taps' C]."""
-        seen = [tower.summary(h)] if self.start - 1 in self.taps else []
+    def features(self, tower: Tower, h: Tensor, inner: Mapping[int, Tensor] = MappingProxyType({})) -> Tensor:
+        """Prefix output -> the features that the head reads, [B, P], [B, J] or [B, sum of the taps' C].
+
+        `inner`: summaries of the prefix's own blocks, for heads that tap them (`Tower.tapped_prefix`).
+        """
+        seen = {tap: inner[tap] for tap in self.taps if tap < self.start}
         for index, block in enumerate(self.blocks, self.start):
             h = block(h)
             if index in self.taps:
-                seen.append(tower.summary(h))
+                seen[index] = tower.summary(h)
         if seen:
-            return torch.cat(seen, dim=1)
+            return torch.cat([seen[tap] for tap in sorted(seen)], dim=1)
         pooled = tower.pool(h)
         return pooled if self.feature == "pooled" else tower.joint(pooled)
 
-    def forward(self, tower: Tower, h: Tensor) -> Tensor:
+    def forward(self, tower: Tower, h: Tensor, inner: Mapping[int, Tensor] = MappingProxyType({})) -> Tensor:
         """Prefix output -> logit of `synthetic`, [B]."""
-        logit: Tensor = self.head(self.features(tower, h))
+        logit: Tensor = self.head(self.features(tower, h, inner))
         return logit[:, 0]
 
 
@@ -73,13 +80,14 @@ class Ensemble(nn.Module):
         """View name -> uint8 [N, S, S, 3]; returns float32 logits [N, D]."""
         branches = self.detectors()
         start = branches[0].start
+        taps = {tap for branch in branches for tap in branch.taps}
         prefixes = {
-            name: self.tower.prefix(to_pixels(views[name], self.views[name]), start)
+            name: self.tower.tapped_prefix(to_pixels(views[name], self.views[name]), start, taps)
             for name in dict.fromkeys(self.reads)
         }
         logits = []
         for branch, name in zip(branches, self.reads, strict=True):
-            each = branch(self.tower, prefixes[name])  # [N * crops]
+            each = branch(self.tower, *prefixes[name])  # [N * crops]
             logits.append(each.reshape(-1, crops_in(self.views[name])).mean(dim=1))
         return torch.stack(logits, dim=1)
 

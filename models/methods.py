@@ -1,7 +1,8 @@
 """What the three methods have in common: one branch each, trained behind the frozen shared prefix."""
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from torch import Tensor, nn
 
@@ -18,6 +19,7 @@ class Batch:
     prefix: Tensor  # the shared prefix's output, no gradient
     labels: Tensor  # [B] float, 1 = synthetic
     captions: Tensor  # [B, J] frozen text embeddings of the pictures' captions
+    inner: Mapping[int, Tensor] = field(default_factory=dict)  # summaries [B, C] of blocks in the prefix
 
 
 class Method(nn.Module, ABC):

@@ -30,5 +30,5 @@ class Probe(Method):
 
     def losses(self, tower: Tower, batch: Batch) -> dict[str, Tensor]:
         """`total` alone."""
-        logits = self.branch.head(self.branch.features(tower, batch.prefix))[:, 0]
+        logits = self.branch.head(self.branch.features(tower, batch.prefix, batch.inner))[:, 0]
         return {"total": F.binary_cross_entropy_with_logits(logits, batch.labels)}

@@ -7,13 +7,17 @@ on a convolutional tower. The joint embedding and the class texts live in the sa
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 CLASS_PROMPTS = ("A real photo", "A fake photo")  # PiN-CLIP's prompts, in the order of the labels 0 and 1
+
+
+class TowerError(Exception):
+    """There is no such tower, or it cannot be one; the message says what there is."""
 
 
 class Tower(nn.Module, ABC):
@@ -48,10 +52,18 @@ class Tower(nn.Module, ABC):
 
     def prefix(self, pixels: Tensor, stop: int) -> Tensor:
         """Stem and the blocks before `stop`."""
-        h = self.stem(pixels)
-        for block in list(self.blocks)[:stop]:
+        return self.tapped_prefix(pixels, stop, ())[0]
+
+    def tapped_prefix(
+        self, pixels: Tensor, stop: int, taps: Collection[int]
+    ) -> tuple[Tensor, dict[int, Tensor]]:
+        """`prefix`, and the summaries [B, C] of the blocks in `taps` that lie before `stop`."""
+        h, seen = self.stem(pixels), {}
+        for index, block in enumerate(list(self.blocks)[:stop]):
             h = block(h)
-        return h
+            if index in taps:
+                seen[index] = self.summary(h)
+        return h, seen
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Pooled features [B, P] of float pixels 0..255 [B, 3, H, W]."""

@@ -15,7 +15,7 @@ from models.adapters import LoRA, Subspaces, adapt, fold
 from models.checkpoints import load_ensemble, save_ensemble
 from models.ensemble import Branch, Ensemble
 from models.spec import ViewSpec
-from models.towers.base import Tower
+from models.towers.base import Tower, TowerError
 from models.towers.clip import clip_tower, load_clip
 from models.towers.clip_text import clip_text
 from models.towers.registry import empty_tower, pretrained_tower
@@ -107,7 +107,7 @@ def test_a_file_that_holds_code_is_not_run(tmp_path: Path) -> None:
 def test_a_preset_without_weights_says_what_to_give() -> None:
     with pytest.raises(WeightsError, match="--weights FILE"):
         pretrained_tower("clip-l14")
-    with pytest.raises(KeyError, match="clip-b32"):
+    with pytest.raises(TowerError, match="clip-b32"):
         empty_tower("clip-x")
 
 
@@ -145,9 +145,9 @@ def test_timm_towers_compute_what_timm_computes_and_take_adapters(model: str, tm
 
 
 def test_what_timm_cannot_give_is_refused() -> None:
-    with pytest.raises(ValueError, match="no vision transformer"):
+    with pytest.raises(TowerError, match="no vision transformer"):
         empty_timm("timm:vit_of_nobody")
-    with pytest.raises(ValueError, match="ResNet"):
+    with pytest.raises(TowerError, match="ResNet"):
         empty_timm("timm:resnet18")
 
 
@@ -155,7 +155,7 @@ def test_a_trained_timm_ensemble_is_read_back_without_the_weights_file(tmp_path:
     torch.manual_seed(0)
     tower = empty_timm("timm:vit_tiny_patch16_224", 96)
     assert isinstance(tower, TimmTower)
-    branches = [Branch("probe", tower, 10, "blocks", (9, 11)), Branch("masm", tower, 10, "pooled")]
+    branches = [Branch("probe", tower, 10, "blocks", (3, 9, 10)), Branch("masm", tower, 10, "pooled")]
     view = ViewSpec(name="mosaic", kind="mosaic", size=96)
     ensemble = Ensemble(tower, branches, [view], ["mosaic", "mosaic"]).eval()
     save_ensemble(ensemble, tmp_path, {})
@@ -163,5 +163,25 @@ def test_a_trained_timm_ensemble_is_read_back_without_the_weights_file(tmp_path:
     pictures = {"mosaic": torch.randint(0, 256, (2, 96, 96, 3), dtype=torch.uint8)}
     with torch.inference_mode():
         assert torch.allclose(ensemble(pictures), again(pictures), atol=1e-5)
-    with pytest.raises(ValueError, match="9 to 11"):
-        Branch("probe", tower, 10, "blocks", (3,))
+    with pytest.raises(ValueError, match="0 to 11"):
+        Branch("probe", tower, 10, "blocks", (12,))
+
+
+def test_a_probe_reads_blocks_inside_the_shared_prefix_and_behind_it() -> None:
+    torch.manual_seed(0)
+    tower = empty_timm("timm:vit_tiny_patch16_224", 96).eval()
+    view = ViewSpec(name="global", kind="global", size=96)
+    pictures = {"global": torch.randint(0, 256, (2, 96, 96, 3), dtype=torch.uint8)}
+    inside, behind = (Branch("probe", tower, start, "blocks", (3, 9)) for start in (10, 2))
+    behind.head.load_state_dict(inside.head.state_dict())
+    assert len(inside.blocks) == 0
+    with torch.inference_mode():
+        logits = [Ensemble(tower, [one], [view], ["global"]).eval()(pictures) for one in (inside, behind)]
+        h = tower.stem(pictures["global"].permute(0, 3, 1, 2).float())
+        seen = []
+        for block in tower.blocks:
+            h = block(h)
+            seen.append(tower.summary(h))
+        expected = inside.head(torch.cat([seen[3], seen[9]], dim=1))
+    for found in logits:
+        assert torch.allclose(found, expected, atol=1e-5)
