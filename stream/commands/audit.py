@@ -10,13 +10,13 @@ import typer
 
 from stream import audit as auditing
 from stream.commands.output import json_lines, table
-from stream.queries import History
+from stream.ledger import Ledger
 from stream.settings import load_settings
 
 _SHOWN = 50  # gaps that a person is shown
 _COLUMNS = (
     *("partition", "start", "stop", "committed", "records", "empty", "uploads"),
-    *("verdicts", "dead_letters", "in_flight", "gaps"),
+    *("verdicts", "dead_letters", "erased", "in_flight", "gaps"),
 )
 
 
@@ -28,12 +28,19 @@ def audit(
     last: Annotated[
         int | None, typer.Option("--to", min=0, help="Last offset of every partition; the end if left out.")
     ] = None,
+    flags: Annotated[
+        bool, typer.Option("--flags", help="Look for every flagged verdict on the review topic, too.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
 ) -> None:
-    """Check that every acknowledged upload has a verdict or a dead letter. Exit status 1 where not."""
+    """Check that every acknowledged upload has a verdict or a dead letter. Exit status 1 where not.
+
+    It only reads, with the rights of the reader role, and may run beside workers.
+    """
     settings = load_settings()
-    with closing(History(settings.database_url.get_secret_value())) as history:
-        report = asyncio.run(auditing.audit(settings, history, topic or settings.topic_uploads, first, last))
+    chosen = topic or settings.topic_uploads
+    with closing(Ledger(settings.database_url.get_secret_value())) as ledger:
+        report = asyncio.run(auditing.audit(settings, ledger, chosen, first, last, flags=flags))
     if as_json:
         json_lines([{**asdict(report), "ok": report.ok}])
     else:
@@ -50,5 +57,10 @@ def _show(report: auditing.Report) -> None:
         sys.stdout.write(f"lost: {what} at partition {gap.partition}, offset {gap.offset}\n")
     for tenant, upload_id in report.doubled[:_SHOWN]:
         sys.stdout.write(f"stored twice: {tenant}/{upload_id}\n")
+    for flag in report.unflagged[:_SHOWN]:
+        place = f"from partition {flag.partition}, offset {flag.offset}"
+        sys.stdout.write(f"flagged but not on the review topic: {flag.verdict_id} {place}\n")
     counts = f"{len(report.gaps)} lost, {len(report.doubled)} stored twice"
+    if report.flagged is not None:
+        counts += f", {len(report.unflagged)} of {report.flagged} flags not on the review topic"
     sys.stdout.write(f"{report.topic}, group {report.group}: {counts}\n")
