@@ -1,4 +1,4 @@
-"""From raw logits to a policy: Platt lines, non-negative stacking, thresholds with a bound. No torch here.
+"""From raw logits to one score: Platt lines and non-negative stacking. No torch here.
 
 All fits weigh the two classes alike: the score is the probability at even odds, and what share of a
 platform's uploads is synthetic is for its operator to say.
@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 from scipy.special import expit
-from scipy.stats import beta
 
 Matrix = NDArray[np.float64]  # [N, D]
 Labels = NDArray[np.int64]  # [N], 0 real, 1 synthetic
@@ -46,18 +45,6 @@ class Fusion:
     def apply(self, calibrated: Matrix) -> NDArray[np.float64]:
         """[N, D] -> fused probability [N]."""
         return np.asarray(expit(calibrated @ self.weights + self.bias), dtype=np.float64)
-
-
-@dataclass(frozen=True, slots=True)
-class Threshold:
-    """Flag where score >= value, as serving does."""
-
-    value: float
-    target: float  # false-positive rate aimed at
-    observed: float  # on the reals that it was set on
-    upper: float  # one-sided Clopper-Pearson bound of the true rate
-    confidence: float
-    reals: int
 
 
 def fit_platt(logits: NDArray[np.float64], labels: Labels) -> Platt:
@@ -101,52 +88,6 @@ def _held_out_loss(
         margin = calibrated[outside] @ fitted[:-1] + fitted[-1]
         losses.append(_log_loss(margin, labels[outside].astype(np.float64), _weights(labels[outside])))
     return float(np.mean(losses))
-
-
-def conformal_threshold(reals: NDArray[np.float64], target: float, confidence: float = 0.95) -> Threshold:
-    """Split-conformal: a new real, exchangeable with these, is flagged with probability at most `target`.
-
-    The value is the ceil((n + 1)(1 - target))-th smallest real score. The guarantee holds on average over
-    calibration sets; `upper` says what this one set proves at `confidence`. Raises CalibrationError where
-    there are too few reals.
-    """
-    count = len(reals)
-    rank = int(np.ceil((count + 1) * (1 - target) - 1e-9))
-    if rank > count:
-        needed = int(np.ceil(1 / target)) - 1
-        raise CalibrationError(f"a rate of {target:g} needs at least {needed} real pictures, not {count}")
-    return _threshold(reals, float(np.sort(reals)[rank - 1]), target, confidence)
-
-
-def bounded_threshold(reals: NDArray[np.float64], target: float, confidence: float = 0.95) -> Threshold:
-    """The lowest threshold whose true false-positive rate is below `target` with the given confidence.
-
-    Stricter than `conformal_threshold`: 299 reals with none flagged prove 1 % at 95 % (the rule of
-    three). Raises CalibrationError where there are too few.
-    """
-    count = len(reals)
-    allowed = -1
-    while allowed + 1 < count and clopper_pearson(allowed + 1, count, confidence) <= target:
-        allowed += 1
-    if allowed < 0:
-        needed = int(np.ceil(np.log(1 - confidence) / np.log1p(-target)))
-        raise CalibrationError(
-            f"a rate of {target:g} needs {needed} real pictures to be proved at {confidence:.0%}, not {count}"
-        )
-    return _threshold(reals, float(np.sort(reals)[::-1][allowed]), target, confidence)
-
-
-def clopper_pearson(flagged: int, count: int, confidence: float = 0.95) -> float:
-    """One-sided upper bound of a rate of which `flagged` in `count` were seen."""
-    return 1.0 if flagged >= count else float(beta.ppf(confidence, flagged + 1, count - flagged))
-
-
-def _threshold(reals: NDArray[np.float64], highest: float, target: float, confidence: float) -> Threshold:
-    """The threshold just above the highest real score that must not be flagged."""
-    value = float(np.nextafter(highest, np.inf))
-    flagged = int((reals >= value).sum())
-    upper = clopper_pearson(flagged, len(reals), confidence)
-    return Threshold(value, target, flagged / len(reals), upper, confidence, len(reals))
 
 
 def _both_classes(labels: Labels) -> None:

@@ -1,55 +1,56 @@
 """Calibrate a bundle: Platt lines, fusion and thresholds, written into its manifest."""
 
+import hashlib
 from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from models.bundle import CARD, Bundle, write_bundle
-from models.calibrate import Threshold, conformal_threshold, fit_fusion, fit_platt
+from models.calibrate import fit_fusion, fit_platt
 from models.card import render_card
 from models.evaluation.run import Settings, evaluate_bundle
 from models.layouts import Picture
+from models.policy_fit import Chosen, Rates, choose_policy
 from models.scoring import open_engine, probabilities, score
-from models.spec import DetectorSpec, Manifest, PolicySpec
+from models.spec import DetectorSpec, Manifest
 
 SHORT_SIDE = 256
-LEAST = 40  # reals of one source, below which its own threshold means nothing
+
+
+def halves(pictures: Sequence[Picture]) -> tuple[list[Picture], list[Picture]]:
+    """Two halves by a hash of the group: one to fit the score on, one whose reals may set thresholds.
+
+    What the thresholds promise needs a score that was fixed before their reals were looked at.
+    """
+    first: list[Picture] = []
+    second: list[Picture] = []
+    for picture in pictures:
+        even = hashlib.sha256(f"calibrate/{picture.group}".encode()).digest()[0] % 2 == 0
+        (first if even else second).append(picture)
+    return first, second
 
 
 def calibrate_bundle(
     bundle: Bundle,
     pictures: Sequence[Picture],
     policy_reals: Sequence[Picture],
+    rates: Rates,
     *,
-    synthetic_rate: float = 0.02,
-    suspicious_rate: float = 0.1,
     progress: Callable[[int], None] | None = None,
-) -> Bundle:
-    """Fit on `pictures` (never trained on), set thresholds on `policy_reals`, rewrite the manifest.
+) -> tuple[Bundle, Chosen]:
+    """Fit on `pictures`, set thresholds on `policy_reals`, rewrite the manifest.
 
-    The thresholds are those of the worst source: each source of real photographs with enough pictures
-    gets its own split-conformal threshold, all of them together one more, and the highest counts.
+    The two share no photograph (see `halves`), and the bundle was trained on neither. What the thresholds
+    promise: models/thresholds.py. Raises CalibrationError where there is too little of anything.
     """
     run, manifest = open_engine(bundle), bundle.manifest
     logits = score(run, manifest.views, pictures, short_side=SHORT_SIDE, progress=progress)
     fused = fuse(manifest, logits, pictures)
-    reals = probabilities(fused, score(run, manifest.views, policy_reals, short_side=SHORT_SIDE))
-    sources = np.array([picture.source for picture in policy_reals])
-    synthetic = worst_threshold(reals, sources, synthetic_rate)
-    suspicious = worst_threshold(reals, sources, suspicious_rate)
-    basis = (
-        f"a false-positive rate of {synthetic_rate:.0%} (synthetic) and {suspicious_rate:.0%} (suspicious) "
-        f"on the worst of {len(set(sources.tolist()))} sources of real photographs ({len(reals)} pictures, "
-        f"short side {SHORT_SIDE}), none of them trained on; other photographs may be flagged more often"
-    )
-    policy = PolicySpec(
-        id=f"{manifest.name}/1",
-        suspicious=min(suspicious.value, synthetic.value),
-        synthetic=synthetic.value,
-        basis=basis,
-    )
-    return rewrite(bundle, fused.model_copy(update={"policy": policy}))
+    found = score(run, manifest.views, policy_reals, short_side=SHORT_SIDE, progress=progress)
+    sources = [picture.source for picture in policy_reals]
+    chosen = choose_policy(manifest.name, probabilities(fused, found), sources, rates)
+    return rewrite(bundle, fused.model_copy(update={"policy": chosen.policy})), chosen
 
 
 def measure_bundle(bundle: Bundle, pictures: Sequence[Picture], described: str) -> Bundle:
@@ -90,20 +91,6 @@ def fuse(manifest: Manifest, logits: NDArray[np.float64], pictures: Sequence[Pic
         for d, line, weight in zip(manifest.detectors, lines, fusion.weights, strict=True)
     )
     return manifest.model_copy(update={"detectors": detectors, "fusion_bias": fusion.bias})
-
-
-def worst_threshold(reals: NDArray[np.float64], sources: NDArray[np.str_], rate: float) -> Threshold:
-    """The highest of the thresholds of all reals together and of each source with at least LEAST of them.
-
-    A source with too few reals for the rate gets the lowest rate that it can speak of: none flagged.
-    """
-    groups = [reals, *(reals[sources == name] for name in np.unique(sources))]
-    found = [
-        conformal_threshold(group, max(rate, 1 / (len(group) + 1)))
-        for index, group in enumerate(groups)
-        if index == 0 or len(group) >= LEAST
-    ]
-    return max(found, key=lambda one: one.value)
 
 
 def rewrite(bundle: Bundle, manifest: Manifest) -> Bundle:

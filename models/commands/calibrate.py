@@ -1,30 +1,64 @@
 """`pixassay model calibrate`: calibration, fusion and thresholds of a bundle."""
 
+from typing import TYPE_CHECKING, Annotated
+
+import typer
 from rich.console import Console
+from rich.table import Table
 
 from models.bundle import BUNDLED, load_bundle
 from models.commands.options import BundlePath, Data, HeldOut
+
+if TYPE_CHECKING:
+    from models.policy_fit import Chosen
 
 
 def calibrate(
     data: Data,
     bundle: BundlePath = BUNDLED,
     hold_out: HeldOut = None,
+    synthetic_rate: Annotated[
+        float, typer.Option(min=1e-4, max=0.5, help="share of real photographs that may be called synthetic")
+    ] = 0.01,
+    suspicious_rate: Annotated[
+        float, typer.Option(min=1e-4, max=0.5, help="share that may be called suspicious or synthetic")
+    ] = 0.1,
+    confidence: Annotated[
+        float, typer.Option(min=0.5, max=0.999, help="of the bounds, and of the test of small sources")
+    ] = 0.95,
 ) -> None:
     """Fit the bundle's calibration, fusion and thresholds on pictures that it was not trained on."""
     from models.data import split_pictures
-    from models.fit import calibrate_bundle, measure_bundle
+    from models.fit import calibrate_bundle, halves, measure_bundle
     from models.holdout import parse_holdout
     from models.layouts import scan
+    from models.policy_fit import Rates
 
+    if synthetic_rate > suspicious_rate:
+        raise typer.BadParameter("it includes the synthetic ones", param_hint="--suspicious-rate")
     split = split_pictures(scan(data), holdout=parse_holdout(hold_out or []))
+    fitted, rest = halves(split.validation)
     test = set(split.test)
-    reals = [p for p in (*split.validation, *split.unseen) if p.label == 0 and p not in test]
-    done = calibrate_bundle(load_bundle(bundle), split.validation, reals)
+    reals = [p for p in (*rest, *split.unseen) if p.label == 0 and p not in test]
+    rates = Rates(synthetic_rate, suspicious_rate, confidence)
+    done, chosen = calibrate_bundle(load_bundle(bundle), fitted, reals, rates)
     described = (
         f"{len(split.test)} test pictures whose photographs and prompts were not trained on, short side 256; "
         "their generators were trained on, so this says nothing about unseen ones"
     )
     done = measure_bundle(done, split.test, described)
+    Console().print(_table(chosen, confidence))
     policy = done.manifest.policy
     Console(stderr=True).print(f"bundle {done.id}: synthetic from {policy.synthetic:.3f}; {policy.basis}")
+
+
+def _table(chosen: "Chosen", confidence: float) -> Table:
+    """What is flagged of each source's reals, of those that the thresholds were set on."""
+    table = Table(title="Real photographs that set the thresholds", title_justify="left")
+    bound = f"at most ({confidence:.0%})"
+    for name in ("source", "n", "synthetic", bound, "flagged", bound):
+        table.add_column(name, justify="left" if name == "source" else "right")
+    for row in chosen.rows:
+        counts = (row.reals, row.synthetic, f"{row.synthetic_at_most:.3f}", row.flagged)
+        table.add_row(row.source, *map(str, counts), f"{row.flagged_at_most:.3f}")
+    return table

@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from models.calibrate import clopper_pearson
 from models.evaluation.contenders import Method
 from models.layouts import Picture
 from models.synthesis.base import RGB
+from models.thresholds import clopper_pearson
 
 QUALITY = 90
 

@@ -11,13 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models import metrics
-from models.calibrate import clopper_pearson
 from models.evaluation.contenders import Method
 from models.evaluation.facts import FileFacts, fact_scores, facts_auc, read_facts
 from models.evaluation.figures import Figures, Sampled, compare, macro
 from models.evaluation.resampling import Weights, auc, draw_weights, gather, interval
 from models.layouts import Picture
 from models.metrics import Interval
+from models.thresholds import clopper_pearson
 
 Values = NDArray[np.float64]
 Indices = NDArray[np.int64]

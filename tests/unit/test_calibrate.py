@@ -1,16 +1,9 @@
-"""Calibration recovers what made the data; thresholds keep their promise on fresh reals."""
+"""Calibration and stacking recover what made the data."""
 
 import numpy as np
 import pytest
 
-from models.calibrate import (
-    CalibrationError,
-    bounded_threshold,
-    clopper_pearson,
-    conformal_threshold,
-    fit_fusion,
-    fit_platt,
-)
+from models.calibrate import CalibrationError, fit_fusion, fit_platt
 from models.metrics import expected_calibration_error
 
 
@@ -70,48 +63,8 @@ def test_random_folds_would_understate_the_loss_on_an_unseen_family() -> None:
     assert held_out.held_out_loss > 1.1 * random_folds.held_out_loss
 
 
-def test_conformal_threshold_holds_on_fresh_reals() -> None:
-    """Split-conformal: over many calibration sets the rate on new reals is at most the target."""
-    rng = np.random.default_rng(6)
-    rates = []
-    for _ in range(300):
-        threshold = conformal_threshold(rng.beta(2, 5, 150), 0.05)
-        rates.append((rng.beta(2, 5, 400) >= threshold.value).mean())
-    assert np.mean(rates) <= 0.05 + 3 * np.std(rates) / np.sqrt(len(rates))
-    assert np.mean(rates) > 0.03
-
-
-def test_bounded_threshold_is_right_at_least_as_often_as_it_says() -> None:
-    rng = np.random.default_rng(7)
-    broken = 0
-    for _ in range(300):
-        threshold = bounded_threshold(rng.uniform(0, 1, 400), 0.05, confidence=0.9)
-        assert threshold.upper <= 0.05
-        broken += (1 - threshold.value) > 0.05
-    assert broken / 300 <= 0.1 + 3 * np.sqrt(0.1 * 0.9 / 300)
-
-
-def test_too_few_reals_are_refused_with_the_number_needed() -> None:
-    """The rule of three: 299 reals with none flagged prove one per cent at 95 %."""
-    with pytest.raises(CalibrationError, match="299 real pictures"):
-        bounded_threshold(np.zeros(298), 0.01)
-    assert bounded_threshold(np.linspace(0, 1, 299), 0.01).observed == 0.0
-    with pytest.raises(CalibrationError, match="at least 99"):
-        conformal_threshold(np.zeros(98), 0.01)
-
-
-def test_equal_scores_are_not_flagged_by_rounding() -> None:
-    reals = np.r_[np.zeros(50), np.full(950, 0.25)]
-    assert (reals >= conformal_threshold(reals, 0.05).value).sum() == 0
-
-
 def test_one_class_or_one_family_is_refused() -> None:
     with pytest.raises(CalibrationError, match="classes is missing"):
         fit_platt(np.zeros(5), np.zeros(5, dtype=np.int64))
     with pytest.raises(CalibrationError, match="two generator families"):
         fit_fusion(np.zeros((4, 1)), np.array([0, 1, 0, 1]), ["a"] * 4)
-
-
-def test_clopper_pearson_against_the_exact_binomial() -> None:
-    assert clopper_pearson(0, 299) == pytest.approx(1 - 0.05 ** (1 / 299))
-    assert clopper_pearson(5, 5) == 1.0
