@@ -42,7 +42,7 @@ class Worker:
     def __init__(self, settings: Settings, parts: Parts | None = None) -> None:
         self._settings = settings
         self._parts = parts
-        self.telemetry = Telemetry()
+        self.telemetry = Telemetry(settings.metric_tenants)
         self._flagger = Flagger(settings)
         self._pipeline: Pipeline | None = None
         self._joined, self._stopping = asyncio.Event(), asyncio.Event()
@@ -57,6 +57,7 @@ class Worker:
         """Load, check, connect, join. Outages are waited out. Raises ConfigError and BundleError."""
         if self._parts is None:
             self._parts = await load_parts(self._settings, self.telemetry)
+        self.telemetry.about["bundle_id"] = self._parts.bundle_id
         await persist(functools.partial(ensure_topics, self._settings), self.telemetry)
         await persist(self._flagger.start, self.telemetry)
         self._pipeline = Pipeline(self._parts, self._flagger, self._settings, self.telemetry)
@@ -66,6 +67,7 @@ class Worker:
     async def stop(self) -> None:
         """Drain, commit, leave and close. What could not finish in time is delivered again."""
         self._stopping.set()
+        self.telemetry.stopping = True
         if self._supervisor is not None:
             await self._supervisor
         if self._pipeline is not None:

@@ -11,6 +11,19 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 
+class Room(asyncio.Semaphore):
+    """The places of one step: for uploads at work in it and for those that wait for it."""
+
+    def __init__(self, places: int) -> None:
+        super().__init__(places)
+        self.places = places
+
+    @property
+    def taken(self) -> int:
+        """How many uploads are in it."""
+        return self.places - self._value
+
+
 class Seat:
     """The place of one upload on its way. It takes the next step's place before it gives up its own.
 

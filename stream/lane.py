@@ -157,12 +157,15 @@ class Lane:
         return not self._telemetry.away & {PART, "database"}
 
     def _pause_and_resume(self, consumer: AIOKafkaConsumer, room: bool) -> None:
+        paused = 0
         for partition in consumer.assignment():
             stuck = self._tracker.span((partition.topic, partition.partition)) >= LONGEST_SPAN
             if room and not stuck:
                 consumer.resume(partition)
             else:
                 consumer.pause(partition)
+                paused += 1
+        self._telemetry.paused = paused
 
     async def _commits(self, consumer: AIOKafkaConsumer) -> None:
         while True:
@@ -188,7 +191,7 @@ class Lane:
         while True:
             await asyncio.sleep(WATCH_S)
             try:
-                self._telemetry.lag = await asyncio.wait_for(self._lag(consumer), ANSWER_S)
+                self._telemetry.lags = await asyncio.wait_for(self._lag(consumer), ANSWER_S)
             except IllegalStateError as error:
                 log.debug("no lag, the group re-assigns: %s", error)
             except (KafkaError, TimeoutError) as error:
@@ -196,21 +199,22 @@ class Lane:
                 continue
             self._telemetry.back(PART, "watch")
 
-    async def _lag(self, consumer: AIOKafkaConsumer) -> int:
+    async def _lag(self, consumer: AIOKafkaConsumer) -> dict[Partition, int]:
         places = consumer.assignment()
         if not places:
-            return 0
-        ends, lag = await consumer.end_offsets(places), 0
+            return {}
+        ends, lag = await consumer.end_offsets(places), dict[Partition, int]()
         for place, end in ends.items():
             mark = self._tracker.watermark(_name(place))
             end = max(end, consumer.highwater(place) or 0)  # Tansu's answer may lie inside its last batch
-            lag += end - (await consumer.position(place) if mark is None else mark)
+            lag[_name(place)] = end - (await consumer.position(place) if mark is None else mark)
         return lag
 
     def assigned(self, partitions: Iterable[Partition]) -> None:
         """The group gave us these."""
         self._leaving.clear()
         self._tracker.assign(partitions)
+        self._telemetry.assigned = frozenset(partitions)
         self._retry = pauses()
         self._joined.set()
 
@@ -229,6 +233,9 @@ class Lane:
             await first_of(self._finished.wait(), seconds=left)
         await self._commit(consumer, partitions)
         self._tracker.revoke(partitions)
+        if self._telemetry.assigned is not None:
+            self._telemetry.assigned -= partitions
+        self._telemetry.lags = None  # until the next look, nobody knows what is ours and how far behind
 
 
 class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]

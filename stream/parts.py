@@ -8,8 +8,11 @@ from models.bundle import load_bundle
 from stream.decide import Judge
 from stream.decode_pool import DecodePool, limits_of
 from stream.detect import Detector
+from stream.drift import drift_of
 from stream.engines.choose import load_engine
+from stream.errors import ConfigError
 from stream.fetch import Fetcher
+from stream.measures import MeasuredEngine
 from stream.policy import load_policy
 from stream.retry import persist
 from stream.settings import Settings
@@ -25,9 +28,13 @@ async def load_parts(settings: Settings, telemetry: Telemetry) -> Parts:
     """
     bundle = await asyncio.to_thread(load_bundle, settings.bundle)
     policy = load_policy(settings.policy, bundle.manifest)
+    try:
+        telemetry.drift = drift_of(bundle.manifest.metrics)
+    except ValueError as error:
+        raise ConfigError(f"bundle {bundle.manifest.name}: {error}") from error
     store = Store(settings.database_url.get_secret_value())
     await persist(functools.partial(asyncio.to_thread, store.open, bundle, policy), telemetry)
-    engine = await asyncio.to_thread(load_engine, bundle, settings)
+    engine = MeasuredEngine(await asyncio.to_thread(load_engine, bundle, settings), telemetry.measures)
     decoders = settings.decoders or os.cpu_count() or 1
     decoder = await asyncio.to_thread(DecodePool, bundle.manifest.views, limits_of(settings), decoders)
     detector = Detector(engine, settings.max_batch, settings.max_wait_ms)
@@ -48,5 +55,11 @@ async def load_parts(settings: Settings, telemetry: Telemetry) -> Parts:
         write=store.write,
         bury=store.bury,
     )
+    telemetry.about = {
+        "bundle": bundle.manifest.name,
+        "policy": policy.id,
+        "engine": engine.name,
+        "precision": engine.precision,
+    }
     described = f"bundle {bundle.manifest.name} ({bundle.id}) on {engine.name} {engine.precision}"
     return Parts(steps, store.label, bundle.id, decoders, described, close)

@@ -31,11 +31,12 @@ async def persist(action: Callable[[], Awaitable[T]], telemetry: Telemetry) -> T
         return await action()
     except Outage as outage:
         first = outage
+        telemetry.retries[outage.part] += 1
     with telemetry.waiting_for(first):
         for pause in pauses():
             await asyncio.sleep(pause)
             try:
                 return await action()
-            except Outage:
-                continue
+            except Outage as outage:
+                telemetry.retries[outage.part] += 1
     raise AssertionError("pauses never end")

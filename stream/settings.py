@@ -15,6 +15,7 @@ from stream.errors import ConfigError
 
 BUNDLED = Path(__file__).resolve().parent.parent / "models" / "bundled" / "default"
 PREFIX = "PIXASSAY_"
+DEFAULT_MONITOR = "127.0.0.1:9464"
 
 # Lists are written comma-separated in the environment.
 Words = Annotated[tuple[str, ...], NoDecode]
@@ -101,6 +102,20 @@ class Settings(BaseSettings):
     decoders: int = Field(0, ge=0, le=256, description="Decoding processes; 0 means one a core.")
     max_held_mb: int = Field(1024, ge=64, description="Bytes of pictures held at the same time, MiB.")
     queue_size: int = Field(64, ge=1, le=10_000, description="Uploads that may wait between two steps.")
+
+    # What it tells about itself
+    monitor_address: str = Field(
+        DEFAULT_MONITOR,
+        description="host:port of /healthz, /readyz and /metrics; empty means none. The default is given up, "
+        "with a warning, where it is taken.",
+    )
+    metric_tenants: int = Field(
+        0, ge=0, le=1000, description="Tenants whose verdicts are counted apart in /metrics; 0 means none."
+    )
+    json_logs: bool = Field(
+        False, description="Log one JSON object a line, with the ids of what it is about."
+    )
+    log_outcomes: bool = Field(False, description="Log every outcome, one line each.")
 
     @field_validator("s3_buckets", "file_roots", mode="before")
     @classmethod

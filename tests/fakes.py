@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream.errors import CannotEvaluate, NotApplicable, Undeliverable
-from stream.events import Label, Upload
+from stream.events import Label, Upload, verdict_id
 from stream.reasons import Reason
 from stream.steps import Parts, Steps
-from stream.types import DeadLetter, Fetched, Judgement, Outcome, PictureFacts, Verdict, Views
+from stream.types import DeadLetter, Fetched, Job, Judgement, Origin, Outcome, PictureFacts, Verdict, Views
 
 BUNDLE = "bundle-1"
 POLICY = "policy-1"
@@ -29,6 +29,14 @@ def upload(name: str, **fields: object) -> Upload:
     return Upload.model_validate(
         {"upload_id": name, "tenant": "t", "uri": f"fake://{name}", "uploaded_at": moment, **fields}
     )
+
+
+def outcome(name: str, tenant: str = "t", judgement: Judgement | None = None) -> Outcome:
+    """A stored verdict: authentic, if nothing else is said."""
+    clean = Judgement("authentic", 0.1, {"d": -1.0}, (), POLICY)
+    moment = datetime(2026, 11, 1, tzinfo=UTC)
+    job = Job(upload(name, tenant=tenant), Origin("uploads", 0, 7), moment)
+    return Outcome(job, judgement or clean, BUNDLE, verdict_id(tenant, name, BUNDLE), moment, 250)
 
 
 def no_fault(_: str) -> None:

@@ -21,8 +21,9 @@ from stream.errors import ConfigError
 from stream.events import Upload
 from stream.fetch import Fetcher
 from stream.kafka import ensure_topics, publish
+from stream.logs import set_up_logging
+from stream.monitor import monitored
 from stream.settings import Settings, load_settings
-from stream.telemetry import set_up_logging
 from stream.waiting import first_of
 
 log = logging.getLogger("pixassay")
@@ -37,7 +38,7 @@ def worker(
 ) -> None:
     """Judge uploads from Kafka until SIGTERM or Ctrl-C; what is in flight then is finished first."""
     settings = load_settings()
-    set_up_logging(json_logs)
+    set_up_logging(json_logs or settings.json_logs)
     with asyncio.Runner() as runner:
         runner.run(serve(settings))
         _end_within(EXIT_S)
@@ -67,11 +68,12 @@ async def serve(settings: Settings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, on_signal)
     one = Worker(settings)
-    try:
-        await first_of(stop.wait(), _work(one, settings))
-    finally:
-        log.info("stopping: finishing %d uploads in flight", one.telemetry.in_flight)
-        await first_of(one.stop(), hurry.wait())
+    async with monitored(settings, one.telemetry):
+        try:
+            await first_of(stop.wait(), _work(one, settings))
+        finally:
+            log.info("stopping: finishing %d uploads in flight", one.telemetry.in_flight)
+            await first_of(one.stop(), hurry.wait())
     log.info("stopped: %s", one.telemetry.progress())
 
 
