@@ -49,7 +49,7 @@ class Chain:
     """One draw: the steps in order, and the crop as fractions, so that it fits a picture of any size."""
 
     steps: tuple[Step, ...]
-    short_side: int
+    short_side: int | None  # None: native pixels
     kernel: str
     corner: tuple[float, float]  # of the crop, as fractions of the free height and width
     flip: bool
@@ -60,7 +60,8 @@ class Chain:
         The steps come after the common size, so that codec blocks fall on the same grid in both classes.
         Rescaling steps return to the size that they found.
         """
-        rgb = to_short_side(rgb, self.short_side, self.kernel)
+        if self.short_side is not None:
+            rgb = to_short_side(rgb, self.short_side, self.kernel)
         for step in self.steps:
             rgb = step(rgb)
         if crop is not None:
@@ -69,10 +70,12 @@ class Chain:
 
 
 def draw_chain(
-    rng: np.random.Generator, strength: Strength = Strength(), short_sides: tuple[int, int] = (256, 256)
+    rng: np.random.Generator,
+    strength: Strength = Strength(),
+    short_sides: tuple[int, int] | None = (256, 256),
 ) -> Chain:
     """Draw one chain. Apply it to both pictures of a pair."""
-    short = int(rng.integers(short_sides[0], short_sides[1] + 1))
+    short = int(rng.integers(short_sides[0], short_sides[1] + 1)) if short_sides else None
     kernel = draw_kernel(rng)
     steps = () if rng.random() < strength.untouched else _draw_steps(rng, strength)
     corner = float(rng.random()), float(rng.random())

@@ -25,6 +25,11 @@ class Seen:
     labels: Tensor  # [2P] float
     pictures: Pictures
 
+    def to(self, device: torch.device) -> "Seen":
+        """The same batch with its tensors on `device`."""
+        moved = {name: pixels.to(device) for name, pixels in self.pixels.items()}
+        return Seen(moved, self.labels.to(device), self.pictures)
+
 
 @dataclass(slots=True)
 class Stream:
@@ -36,7 +41,7 @@ class Stream:
     stage: str
     every: dict[str, int] = field(default_factory=dict)  # view -> only every n-th step; default each
     mild_steps: int = 0  # up to this step the codecs are milder: hard families are not learned otherwise
-    _stages: dict[str, int] = field(default_factory=lambda: {"tune": 1, "head": 2, "methods": 3})
+    _stages: dict[str, int] = field(default_factory=lambda: {"tune": 1, "head": 2, "methods": 3, "noise": 4})
 
     def since(self, step: int) -> Iterator[Seen]:
         """Batches from `step` (a multiple of CHUNK) on."""

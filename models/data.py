@@ -122,7 +122,7 @@ class PairedBatches:
     pairs: int
     seed: int = 0
     strength: Strength = field(default_factory=Strength)
-    short_sides: tuple[int, int] = (256, 256)
+    short_sides: tuple[int, int] | None = (256, 256)  # None: native pixels
     crop: int | None = None
     family_weights: dict[str, float] = field(default_factory=dict)  # default 1 each
     partners: dict[str, tuple[str, ...]] = field(default_factory=lambda: dict(PARTNERS))

@@ -1,17 +1,19 @@
-"""One resumable optimisation loop for every stage: seeded, one thread, checkpoints, a CSV of losses."""
+"""One resumable optimisation loop for every stage: seeded, with checkpoints and a log of all figures."""
 
-import csv
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from models.batches import CHUNK, Seen, Stream
-from models.recipe import Stage
+from models.logbook import Logbook
+from models.recipe import Precision, Stage
 
 Losses = dict[str, Tensor]
 Progress = Callable[[str, int, int], None]  # stage, step, steps
+Groups = Sequence[dict[str, Any]]  # of an optimiser: "params" with rates of their own
 PARTS = ("module", "optimiser", "schedule")
 WARM_UP = 20  # steps of linear warm-up
 
@@ -23,52 +25,56 @@ def optimise(
     stage: Stage,
     folder: Path,
     *,
+    groups: Groups | None = None,
+    precision: Precision = "fp32",
     after_step: Callable[[int], dict[str, float]] = lambda step: {},
     progress: Progress = lambda name, step, steps: None,
 ) -> None:
     """Minimise `losses(batch)["total"]` over the trainable parameters of `module` for `stage.steps` steps.
 
     `after_step` may change the module and returns further figures for the log. State goes to
-    <folder>/<stage>.state; where one lies there already, the run continues behind it.
+    <folder>/<stage>.state; where one lies there already, the run continues behind it. `groups` are the
+    trainable parameters in groups, where some have rates of their own.
     """
     parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
-    optimiser = torch.optim.AdamW(parameters, lr=stage.lr, weight_decay=stage.weight_decay)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: _rate(step, stage.steps))
+    device = parameters[0].device
+    optimiser = torch.optim.AdamW(groups or parameters, lr=stage.lr, weight_decay=stage.weight_decay)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: _rate(step, stage))
     state = folder / f"{stream.stage}.state"
     step = _resume(state, module, optimiser, schedule)
     batches: Iterator[Seen] = stream.since(step)
-    with (folder / f"{stream.stage}.csv").open("a", newline="", encoding="utf-8") as log:
+    with Logbook(folder, stream.stage, step) as log:
         while step < stage.steps:
             torch.manual_seed(_seed(stream.seed, step))
-            parts = losses(next(batches))
+            seen = next(batches).to(device)
+            with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
+                parts = losses(seen)
             optimiser.zero_grad(set_to_none=True)
             torch.autograd.backward(parts["total"])
-            nn.utils.clip_grad_norm_(parameters, 5.0)
+            if stage.clip:
+                nn.utils.clip_grad_norm_(parameters, stage.clip)
             optimiser.step()
             schedule.step()
             step += 1
             more = after_step(step)
-            csv.writer(log).writerow(_row(step, parts, more))
+            log.add(step, {**{name: float(value.detach()) for name, value in parts.items()}, **more})
             progress(stream.stage, step, stage.steps)
             if step % (4 * CHUNK) == 0 or step == stage.steps:
-                _save(state, module, optimiser, schedule, step)
                 log.flush()
+                _save(state, module, optimiser, schedule, step)
 
 
-def _rate(step: int, steps: int) -> float:
-    """Linear warm-up, then a cosine to a twentieth."""
+def _rate(step: int, stage: Stage) -> float:
+    """1 throughout, or a linear warm-up, then a cosine to a twentieth."""
+    if stage.schedule == "constant":
+        return 1.0
     warm = min(1.0, (step + 1) / WARM_UP)
-    cosine = 0.5 * (1 + torch.cos(torch.tensor(torch.pi * step / max(1, steps))).item())
+    cosine = 0.5 * (1 + torch.cos(torch.tensor(torch.pi * step / max(1, stage.steps))).item())
     return warm * (0.05 + 0.95 * cosine)
 
 
 def _seed(seed: int, step: int) -> int:
     return (seed * 1_000_003 + step) % 2**31
-
-
-def _row(step: int, parts: Losses, more: dict[str, float]) -> Sequence[str]:
-    named = {**{name: float(value.detach()) for name, value in parts.items()}, **more}
-    return [str(step), *(f"{name}={value:.5f}" for name, value in named.items())]
 
 
 def _save(

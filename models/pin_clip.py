@@ -75,8 +75,7 @@ class PinClip(Method):
         f = self.branch.features(tower, batch.prefix)  # [B, J]
         clean = F.binary_cross_entropy_with_logits(self.branch.head(f)[:, 0], batch.labels)
         mu, s = self.generator(f, tower.class_text)
-        z = torch.randn(self.samples, *f.shape, device=f.device)  # [m, B, J]
-        noisy_logits = self.branch.head(f + mu + s * z)[..., 0]  # [m, B]
+        noisy_logits = self.branch.head(f + self.draw(mu, s))[..., 0]  # [m, B]
         noisy = F.binary_cross_entropy_with_logits(noisy_logits, batch.labels.expand(self.samples, -1))
         size = f.detach().norm(dim=1).mean()
         self._seen = {
@@ -84,6 +83,14 @@ class PinClip(Method):
             "s_over_f": float(s.detach().norm(dim=1).mean() / size),
         }
         return {"total": clean + self.weight * noisy, "clean": clean, "noisy": noisy}
+
+    def draw(self, mu: Tensor, s: Tensor) -> Tensor:
+        """Reparameterised noise mu + s z, z ~ N(0, I): [m, B, J] of mu and s [B, J]."""
+        return mu + s * torch.randn(self.samples, *mu.shape, device=mu.device)
+
+    def noise(self, tower: Tower, f: Tensor) -> Tensor:
+        """The noise that training would add to features [B, J]: [m, B, J]."""
+        return self.draw(*self.generator(f, tower.class_text))
 
     def monitors(self) -> dict[str, float]:
         """Collapse shows here: s -> 0 is plain LoRA, mu without bound is a head that learns on mu."""

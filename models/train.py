@@ -1,34 +1,37 @@
 """The stages of a run: tower, text side, teacher head, detectors. Each picks up where it was cut off.
 
 1. tune     the whole tower and a linear head learn real against synthetic (skipped with 0 steps)
-2. text     class texts and captions are brought into the tower's joint space
-3. head     DGS-Net's stage 1: a linear head on the frozen tower (the tuned tower's own head otherwise)
-4. methods  the three detectors, side by side on the same batches, behind the frozen shared prefix
+2. head     DGS-Net's stage 1: a linear head on the frozen tower (0 steps where `tune` made one)
+3. text     class texts and captions are brought into the tower's joint space
+4. methods  the detectors, side by side on the same batches, behind the frozen shared prefix
+5. noise    whether PiN-CLIP's noise tells the classes apart by itself (it must not)
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 
 from models.adapters import fold
-from models.batches import Seen, Stream
+from models.batches import CHUNK, Seen, Stream
 from models.captions import captions_of, read_captions
 from models.data import PairedBatches, Split
 from models.dgs_net import DgsNet
 from models.ensemble import Branch, Ensemble
-from models.loop import Losses, Progress, optimise
+from models.layouts import Picture
+from models.loop import Groups, Losses, Progress, optimise
 from models.masm import Masm
 from models.methods import Batch, Method
+from models.noise import BATCHES, NoiseReport, Samples, draw, judge_noise
 from models.pin_clip import PinClip
 from models.probe import Probe
 from models.recipe import DetectorRecipe, Recipe, Stage
-from models.text_side import TextSide, fit_text_side
+from models.text_side import Encoder, TextSide, make_text_side
 from models.towers.base import Tower
-from models.towers.registry import pretrained_tower
+from models.tuner import Tuner
 
 METHODS: dict[str, Callable[..., Method]] = {
     "pin_clip": PinClip,
@@ -48,93 +51,57 @@ class Run:
     recipe: Recipe
     progress: Progress
 
-    def stream(self, name: str, stage: Stage) -> Stream:
-        """Batches of the stage `name`."""
-        weights = dict(self.recipe.family_weights)
+    def stream(self, name: str, stage: Stage, pictures: Sequence[Picture] | None = None) -> Stream:
+        """Batches of the stage `name`, of the training pictures where no others are given."""
+        sides = None if self.recipe.short_sides == "native" else self.recipe.short_sides
         source = PairedBatches(
-            self.split.train, stage.pairs, short_sides=self.recipe.short_sides, family_weights=weights
+            self.split.train if pictures is None else pictures,
+            stage.pairs,
+            short_sides=sides,
+            family_weights=dict(self.recipe.family_weights),
         )
         mild_steps = round(stage.mild * stage.steps)
         return Stream(source, self.recipe.views, self.recipe.seed, name, stage.every, mild_steps)
 
 
-class Tuner(nn.Module):
-    """A tower with linear heads on its pooled and on its joint features: what `tune` and `head` train.
-
-    Each view has heads of its own: a crop and a whole picture spread differently over the features.
-    """
-
-    def __init__(self, tower: Tower, views: Iterable[str]) -> None:
-        super().__init__()
-        self.tower = tower
-        widths = {"pooled": tower.pooled_dim, "joint": tower.joint_dim}
-        self.heads = nn.ModuleDict(
-            {_head(view, feature): nn.Linear(width, 1) for view in views for feature, width in widths.items()}
-        )
-        for parameter in self.heads.parameters():
-            nn.init.zeros_(parameter)
-
-    def losses(self, seen: Seen) -> Losses:
-        """BCE, the mean over views and heads."""
-        parts: Losses = {}
-        for name, pixels in seen.pixels.items():
-            pooled = self.tower(pixels)
-            for feature, x in (("pooled", pooled), ("joint", self.tower.joint(pooled))):
-                logits = self.heads[_head(name, feature)](x)[:, 0]
-                parts[_head(name, feature)] = F.binary_cross_entropy_with_logits(logits, seen.labels)
-        return {"total": torch.stack(list(parts.values())).mean(), **parts}
-
-
-def _head(view: str, feature: str) -> str:
-    return f"{view}_{feature}"
-
-
 @dataclass(frozen=True, slots=True)
 class Trained:
-    """The folded detectors in eval mode, and how well the text side fits."""
+    """The folded detectors in eval mode, on the CPU, and what was measured on the way."""
 
     ensemble: Ensemble
     text: TextSide
+    noise: NoiseReport | None  # where PiN-CLIP was trained
 
 
-def train(run: Run) -> Trained:
-    """All stages."""
-    torch.manual_seed(run.recipe.seed)
+def train(run: Run, tower: Tower, encode: Encoder | None = None) -> Trained:
+    """All stages, on the device that `tower` is on. `encode` is the tower's own text tower, if it has one."""
+    recipe, device = run.recipe, tower.mean.device
+    torch.manual_seed(recipe.seed)
     run.folder.mkdir(parents=True, exist_ok=True)
-    tuner = tuned(run)
-    tower = tuner.tower.requires_grad_(False)
+    tuner = Tuner(tower, [view.name for view in recipe.views]).to(device)
+    for name, stage in (("tune", recipe.tune), ("head", recipe.head)):
+        tuner.fit(run.stream(name, stage), stage, run.folder, recipe.precision, run.progress)
+    tower.requires_grad_(False)
     captions = captions_of(run.split.train, read_captions(run.data))
-    text = fit_text_side(tower, run.split.train, captions, run.recipe)
-    methods = [make_method(one, tower, run.recipe.adapt_from, tuner.heads) for one in run.recipe.detectors]
+    text = make_text_side(tower, run.split.train, captions, recipe, encode)
+    tower.class_text.copy_(text.classes)
+    methods = [make_method(one, tuner, recipe.adapt_from).to(device) for one in recipe.detectors]
     train_methods(run, tower, methods, text)
+    noise = noise_report(run, tower, methods)
     branches = [folded_branch(method) for method in methods]
-    reads = [one.view for one in run.recipe.detectors]
-    return Trained(Ensemble(tower, branches, list(run.recipe.views), reads).eval(), text)
+    ensemble = Ensemble(tower, branches, list(recipe.views), [one.view for one in recipe.detectors])
+    return Trained(ensemble.eval().cpu(), text, noise)
 
 
-def tuned(run: Run) -> Tuner:
-    """Stages `tune` (everything learns) and `head` (the tower is frozen)."""
-    views = [view.name for view in run.recipe.views]
-    tuner = Tuner(pretrained_tower(run.recipe.tower), views)
-    for module in tuner.modules():
-        if isinstance(module, nn.Conv2d):
-            module.weight.data = module.weight.data.contiguous(memory_format=torch.channels_last)
-    for name, stage in (("tune", run.recipe.tune), ("head", run.recipe.head)):
-        tuner.tower.requires_grad_(name == "tune")
-        if stage.steps:
-            stream = run.stream(name, stage)
-            optimise(tuner, tuner.losses, stream, stage, run.folder, progress=run.progress)
-    return tuner
-
-
-def make_method(recipe: DetectorRecipe, tower: Tower, start: int, heads: nn.ModuleDict) -> Method:
+def make_method(recipe: DetectorRecipe, tuner: Tuner, start: int) -> Method:
     """One method whose branch starts as the tower itself, with the head that was trained on it.
 
     A head on inner blocks starts afresh: `tune` and `head` train none there.
     """
-    method = METHODS[recipe.name](tower, start, **recipe.options)
-    if method.branch.feature != "blocks":
-        method.branch.head.load_state_dict(heads[_head(recipe.view, method.branch.feature)].state_dict())
+    method = METHODS[recipe.name](tuner.tower, start, **recipe.options)
+    feature = method.branch.feature
+    if feature != "blocks":
+        method.branch.head.load_state_dict(tuner.head(recipe.view, feature).state_dict())
     if isinstance(method, DgsNet):
         method.set_teacher(method.branch.head)
     return method
@@ -142,19 +109,21 @@ def make_method(recipe: DetectorRecipe, tower: Tower, start: int, heads: nn.Modu
 
 def train_methods(run: Run, tower: Tower, methods: list[Method], text: TextSide) -> None:
     """Stage `methods`: the losses are summed, but no parameter belongs to two detectors."""
-    tower.class_text.copy_(text.classes)
     reads: dict[str, str] = {one.name: one.view for one in run.recipe.detectors}
     stage, start = run.recipe.methods, run.recipe.adapt_from
+    taps = {tap for method in methods for tap in method.branch.taps}
 
     def losses(seen: Seen) -> Losses:
         with torch.no_grad():
             prefixes = {
-                view: tower.prefix(seen.pixels[view], start) for view in dict.fromkeys(reads.values())
+                view: tower.tapped_prefix(seen.pixels[view], start, taps)
+                for view in dict.fromkeys(reads.values())
             }
-        captions = text.of(seen.pictures.pictures)
+        captions = text.of(seen.pictures.pictures).to(seen.labels.device)
         parts: Losses = {}
         for method in methods:
-            batch = Batch(prefixes[reads[method.name]], seen.labels, captions)
+            prefix, inner = prefixes[reads[method.name]]
+            batch = Batch(prefix, seen.labels, captions, inner)
             parts |= {f"{method.name}_{name}": value for name, value in method.losses(tower, batch).items()}
         return {"total": torch.stack([parts[f"{method.name}_total"] for method in methods]).sum(), **parts}
 
@@ -166,8 +135,48 @@ def train_methods(run: Run, tower: Tower, methods: list[Method], text: TextSide)
         return seen
 
     together = nn.ModuleList(methods).train()
-    stream = run.stream("methods", stage)
-    optimise(together, losses, stream, stage, run.folder, after_step=after_step, progress=run.progress)
+    optimise(
+        together,
+        losses,
+        run.stream("methods", stage),
+        stage,
+        run.folder,
+        groups=_groups(run.recipe, methods),
+        precision=run.recipe.precision,
+        after_step=after_step,
+        progress=run.progress,
+    )
+
+
+def _groups(recipe: Recipe, methods: Sequence[Method]) -> Groups:
+    """A method may have rates of its own."""
+    groups = []
+    for one, method in zip(recipe.detectors, methods, strict=True):
+        decay = recipe.methods.weight_decay if one.weight_decay is None else one.weight_decay
+        parameters = [parameter for parameter in method.parameters() if parameter.requires_grad]
+        groups.append({"params": parameters, "lr": one.lr or recipe.methods.lr, "weight_decay": decay})
+    return groups
+
+
+def noise_report(run: Run, tower: Tower, methods: Sequence[Method]) -> NoiseReport | None:
+    """Fitted on training pictures; measured on validation pictures where there are some of both classes."""
+    pin = next((method for method in methods if isinstance(method, PinClip)), None)
+    if pin is None:
+        return None
+    stage, recipe = run.recipe.methods, run.recipe
+    view = next(one.view for one in recipe.detectors if one.name == pin.name)
+    count = min(BATCHES, stage.steps)
+    validation = {picture.label for picture in run.split.validation} == {0, 1}
+    torch.manual_seed(recipe.seed)
+
+    def samples(pictures: Sequence[Picture], first: int) -> Samples:
+        stream = run.stream("noise", stage.model_copy(update={"every": {}}), pictures)
+        stream.specs = tuple(spec for spec in stream.specs if spec.name == view)
+        return draw(pin, tower, islice(stream.since(first), count), view)
+
+    fit = samples(run.split.train, 0)
+    held_out = samples(run.split.validation if validation else run.split.train, CHUNK)
+    return judge_noise(fit, held_out, validation=validation)
 
 
 def folded_branch(method: Method) -> Branch:

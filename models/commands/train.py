@@ -1,6 +1,7 @@
 """`pixassay model train`: from a data folder to a run folder."""
 
 import json
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -9,21 +10,57 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from models.commands.options import Data, HeldOut
+from models.recipe import Name, Precision
 
 LOG_EVERY = 25
+
+
+class Device(StrEnum):
+    """Where a run computes."""
+
+    AUTO, CPU, CUDA = "auto", "cpu", "cuda"
 
 
 def train(
     data: Data,
     out: Annotated[Path, typer.Option(help="run folder; a run that was cut off goes on")],
-    recipe: Annotated[str, typer.Option(help="recipe by name, or a TOML file")] = "small",
+    recipe: Annotated[
+        str | None,
+        typer.Option(
+            help="recipe by name, or a TOML file", show_default="paper on a large tower, else small"
+        ),
+    ] = None,
+    detector: Annotated[
+        list[Name] | None,
+        typer.Option(help="train this one only; repeatable", show_default="all of the recipe"),
+    ] = None,
+    every: Annotated[bool, typer.Option("--all", help="train every detector that there is")] = False,
+    tower: Annotated[
+        str | None,
+        typer.Option(help="lite0, clip-l14, clip-b16, clip-b32 or timm:<model>", show_default="the recipe's"),
+    ] = None,
+    weights: Annotated[Path | None, typer.Option(help="file of the tower's weights", dir_okay=False)] = None,
+    adapt_from: Annotated[
+        int | None, typer.Option(min=0, help="first block that the detectors change")
+    ] = None,
+    precision: Annotated[
+        Precision | None, typer.Option(help="type of products", show_default="the recipe's")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(min=0, show_default="the recipe's")] = None,
     hold_out: HeldOut = None,
     threads: Annotated[int, typer.Option(min=1)] = 1,
+    device: Annotated[Device, typer.Option(help="auto takes a CUDA device where there is one")] = Device.AUTO,
 ) -> None:
     """Train the detectors of a recipe; `pixassay model export` makes a bundle of them."""
-    from models.run import train_run
+    from models.choice import Choice
+    from models.layouts import LayoutError
+    from models.recipe import RecipeError
+    from models.run import Machine, train_run
+    from models.towers.base import TowerError
+    from models.towers.weights import WeightsError
 
-    console = Console(stderr=True)
+    choice = Choice(recipe, tuple(detector or ()), every, tower, adapt_from, precision, seed)
+    console = Console(stderr=True, soft_wrap=True)
     with _bar(console) as bar:
         tasks: dict[str, int] = {}
 
@@ -34,8 +71,25 @@ def train(
             if not console.is_terminal and step % LOG_EVERY == 0:  # a log file gets lines, not a bar
                 console.print(f"{stage}: step {step} of {steps}")
 
-        facts = train_run(data, out, recipe, hold_out or [], threads=threads, progress=progress)
+        try:
+            facts = train_run(
+                data,
+                out,
+                choice,
+                weights=weights,
+                hold_out=hold_out or [],
+                machine=Machine(threads, device),
+                progress=progress,
+            )
+        except (RecipeError, TowerError, WeightsError, LayoutError) as error:
+            bar.stop()
+            console.print(f"pixassay: {error}", markup=False)
+            raise typer.Exit(2) from error
     console.print_json(json.dumps(facts))
+    if facts.get("noise", {}).get("noise_beats_features"):
+        console.print(
+            "pin_clip: the noise alone tells the classes apart better than the features (docs/training.md)"
+        )
 
 
 def _bar(console: Console) -> Progress:

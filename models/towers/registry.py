@@ -4,12 +4,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from models.towers.base import Tower
+from models.towers.base import Tower, TowerError
 from models.towers.clip import PRESETS, clip_tower, empty_clip
+from models.towers.clip_text import ClipText, clip_text
 from models.towers.lite0 import Lite0Tower, imagenet_lite0
 from models.towers.tiny import TinyTower
 from models.towers.vit import VitTower
-from models.towers.weights import WeightsError
+from models.towers.weights import WeightsError, read_weights
 
 TIMM = "timm:"
 NAMES = ("lite0", "tiny", *PRESETS, f"{TIMM}<model>")
@@ -18,7 +19,7 @@ NAMES = ("lite0", "tiny", *PRESETS, f"{TIMM}<model>")
 def empty_tower(name: str, facts: Mapping[str, Any] | None = None) -> Tower:
     """The architecture, to be filled from a checkpoint that carries the tower's `facts`.
 
-    Raises KeyError for an unknown name.
+    Raises TowerError for an unknown name.
     """
     given = dict(facts or {})
     if name.startswith(TIMM):
@@ -34,11 +35,11 @@ def empty_tower(name: str, facts: Mapping[str, Any] | None = None) -> Tower:
             return Lite0Tower()
         case "tiny":
             return TinyTower()
-    raise KeyError(f"{name!r} is no tower; there are {', '.join(NAMES)}")
+    raise TowerError(f"{name!r} is no tower; there are {', '.join(NAMES)}")
 
 
 def pretrained_tower(name: str, weights: Path | None = None) -> Tower:
-    """The tower as training starts from it. Raises KeyError (unknown name), WeightsError."""
+    """The tower as training starts from it. Raises TowerError, WeightsError."""
     if name in PRESETS:
         if weights is None:
             raise WeightsError(
@@ -52,3 +53,10 @@ def pretrained_tower(name: str, weights: Path | None = None) -> Tower:
     if weights is not None:
         raise WeightsError(f"{name} brings its own weights: leave --weights out")
     return imagenet_lite0() if name == "lite0" else empty_tower(name)
+
+
+def pretrained_text(tower: Tower, weights: Path | None) -> ClipText | None:
+    """The text tower that belongs to `tower`, where its weights file holds one. Raises WeightsError."""
+    if tower.name not in PRESETS or weights is None:
+        return None
+    return clip_text(read_weights(weights), tower.joint_dim)

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from models.towers.base import Tower
+from models.towers.base import Tower, TowerError
 from models.towers.weights import Origin, WeightsError, fill, read_weights
 
 PREFIX = "timm:"
@@ -40,7 +40,7 @@ class TimmTower(Tower):
     """A timm model taken apart into stem, blocks and pooling."""
 
     def __init__(self, name: str, model: Any) -> None:
-        """`model` has no classifier. Raises ValueError for a model that is no such transformer."""
+        """`model` has no classifier. Raises TowerError for a model that is no such transformer."""
         config = model.pretrained_cfg
         mean, std = (tuple(255 * float(value) for value in config[key]) for key in ("mean", "std"))
         super().__init__(mean, std)
@@ -95,12 +95,12 @@ class TimmTower(Tower):
 
 
 def empty_timm(name: str, size: int | None = None) -> TimmTower:
-    """The architecture, random weights. Raises ValueError for what timm does not know or is not supported."""
+    """The architecture, random weights. Raises TowerError for what timm does not know or is not supported."""
     return TimmTower(name, _create(name, pretrained=False, size=size))
 
 
 def timm_tower(name: str, weights: Path | None) -> TimmTower:
-    """With the weights of a file, strictly by name, or from the hub. Raises WeightsError, ValueError."""
+    """With the weights of a file, strictly by name, or from the hub. Raises TowerError, WeightsError."""
     if weights is None:
         return TimmTower(name, _from_hub(name))
     model = _create(name, pretrained=False)
@@ -118,7 +118,7 @@ def _create(name: str, *, pretrained: bool, size: int | None = None) -> Any:
             name.removeprefix(PREFIX), pretrained=pretrained, num_classes=0, dynamic_img_size=False, **sized
         ).eval()
     except (RuntimeError, TypeError) as error:
-        raise ValueError(f"{name} is no vision transformer of timm that can be a tower: {error}") from error
+        raise TowerError(f"{name} is no vision transformer of timm that can be a tower: {error}") from error
 
 
 def _from_hub(name: str) -> Any:
@@ -142,7 +142,7 @@ def _blocks(name: str, model: Any) -> tuple[nn.ModuleList, bool]:
     if isinstance(model, VisionTransformer):
         return nn.ModuleList(model.blocks), False
     if not isinstance(model, Eva) or getattr(model, "rope_mixed", False):
-        raise ValueError(
+        raise TowerError(
             f"{name} is a {type(model).__name__}, which cannot be a tower: timm's VisionTransformer and Eva "
             "families can, but for rotary embeddings learned layer by layer"
         )

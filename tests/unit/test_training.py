@@ -15,6 +15,7 @@ from models.data import Split
 from models.layouts import Picture, scan
 from models.recipe import Recipe
 from models.towers.lite0 import imagenet_lite0, load_imagenet
+from models.towers.registry import pretrained_tower
 from models.towers.tiny import TinyTower
 from models.train import Run, Trained, train
 
@@ -71,7 +72,7 @@ def run(data: Path, folder: Path, die_at: tuple[str, int] | None = None) -> Trai
             raise Cut
 
     split = Split(pictures, [], [], [])
-    return train(Run(folder, data, split, Recipe.model_validate(RECIPE), progress))
+    return train(Run(folder, data, split, Recipe.model_validate(RECIPE), progress), pretrained_tower("tiny"))
 
 
 def test_a_run_that_was_cut_off_ends_as_one_that_was_not(data: Path, tmp_path: Path) -> None:
@@ -83,8 +84,11 @@ def test_a_run_that_was_cut_off_ends_as_one_that_was_not(data: Path, tmp_path: P
     same = {name: torch.equal(value, resumed[name]) for name, value in whole.items()}
     masm = {name for name in same if name.startswith("branches.2.")}  # its gradient statistics start again
     assert all(same[name] for name in same if name not in masm)
-    with (tmp_path / "whole/methods.csv").open(encoding="utf-8") as stream:
-        assert len(list(csv.reader(stream))) == 8
+    for folder in ("whole", "cut"):  # a row a step, whatever was cut off
+        with (tmp_path / folder / "methods.csv").open(encoding="utf-8") as stream:
+            rows = list(csv.DictReader(stream))
+        assert [int(row["step"]) for row in rows] == list(range(1, 9))
+        assert all(float(row["pin_clip_noisy"]) > 0 for row in rows)
 
 
 def test_detectors_share_the_prefix_and_differ_behind_it(data: Path, tmp_path: Path) -> None:
