@@ -9,6 +9,7 @@ import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from stream.audit import Gap, Report, Tally, Unflagged, audit, examine, parts_of
+from stream.cli import main
 from stream.embedded import Tansu
 from stream.erasure import Subject, Tombstones, erase
 from stream.errors import ConfigError
@@ -19,6 +20,7 @@ from stream.reasons import Reason
 from stream.settings import Settings, load_settings
 from stream.store import Store
 from stream.types import DeadLetter, Origin
+from tests.harness.processes import variables
 from tests.outcomes import BUNDLE, POLICY, outcome
 
 DELETION = (
@@ -213,3 +215,27 @@ def test_offsets_that_compaction_left_out_are_no_gaps(
 def test_an_unknown_topic_is_told(settings: Settings, ledger: Ledger) -> None:
     with pytest.raises(ConfigError, match="does not exist"):
         look(settings, ledger)
+
+
+def test_the_command_lists_every_gap_and_every_flag_that_is_missing(
+    settings: Settings,
+    store: Store,
+    database_url: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for name, value in variables(settings).items():
+        monkeypatch.setenv(name, value)
+    judged = [outcome("a"), outcome("b"), outcome("c")]
+    asyncio.run(fill(settings, [event("a"), event("b"), event("c")], acknowledged=3))
+    store.write(judged)
+    asyncio.run(publish(settings, settings.topic_review, [(None, review_of(judged[2]).to_bytes())]))
+    with psycopg.connect(database_url) as connection:
+        connection.execute("DELETE FROM verdicts WHERE upload_id = 'b'")
+    with pytest.raises(SystemExit) as ended:
+        main(["audit", "--flags"])
+    assert ended.value.code == 1
+    told = capsys.readouterr().out
+    assert "lost: default/b at partition 0, offset 1\n" in told
+    assert f"flagged but not on the review topic: {judged[0].verdict_id} from partition 0, offset 0\n" in told
+    assert told.endswith("1 lost, 0 stored twice, 1 of 2 flags not on the review topic\n")

@@ -106,7 +106,7 @@ class Crashes(RuleBasedStateMachine):
 
     @initialize(
         logs=st.tuples(
-            *[st.lists(st.tuples(st.integers(1, 3), st.integers(0, 3)), min_size=1, max_size=12)] * 2
+            *[st.lists(st.tuples(st.integers(1, 3), st.integers(0, 3)), min_size=1, max_size=16)] * 2
         )
     )
     def start(self, logs: tuple[list[tuple[int, int]], ...]) -> None:
@@ -133,6 +133,9 @@ class Crashes(RuleBasedStateMachine):
         coming = [offset for offset in self.log[partition] if offset >= self.position[partition]]
         for offset in coming[:count]:
             parts = self.log[partition][offset]
+            assert (
+                self.trackers[1 - worker].begin(partition, offset, parts) is None
+            )  # fetched before a revoke
             ticket = self.trackers[worker].begin(partition, offset, parts)
             assert ticket is not None
             kept = {at: one for at, one in self.given[partition].items() if at < offset}
@@ -140,16 +143,11 @@ class Crashes(RuleBasedStateMachine):
             self.position[partition] = offset + 1
             self.flying += [(worker, ticket, part) for part in range(parts)]
 
-    @rule(partition=st.sampled_from(PARTITIONS), data=st.data())
-    def deliver_to_the_wrong_one(self, partition: Partition, data: st.DataObject) -> None:
-        """What the client had fetched ahead of a revoke."""
-        offset = data.draw(st.sampled_from(sorted(self.log[partition])))
-        assert self.trackers[1 - self.owner[partition]].begin(partition, offset, 1) is None
-
     @precondition(lambda self: self.flying)
-    @rule(data=st.data())
-    def finish(self, data: st.DataObject) -> None:
-        self._finish(self.flying[data.draw(st.integers(0, len(self.flying) - 1))])
+    @rule(picks=st.lists(st.integers(0, 63), min_size=1, max_size=4))
+    def finish(self, picks: list[int]) -> None:
+        for pick in picks[: len(self.flying)]:
+            self._finish(self.flying[pick % len(self.flying)])
 
     @rule(worker=st.integers(0, 1))
     def send_commit(self, worker: int) -> None:
@@ -181,10 +179,11 @@ class Crashes(RuleBasedStateMachine):
         self.trackers[1 - old].assign([partition])
         self._restart(partition)
 
-    @rule(partition=st.sampled_from(PARTITIONS), back=st.integers(1, 5))
-    def go_back(self, partition: Partition, back: int) -> None:
-        """Records are delivered twice to the same worker, while the first delivery may still be in flight."""
+    @rule(partition=st.sampled_from(PARTITIONS), back=st.integers(1, 12), count=st.integers(1, 4))
+    def deliver_again(self, partition: Partition, back: int, count: int) -> None:
+        """The client goes back, while the first delivery may still be in flight."""
         self.position[partition] = max(0, self.position[partition] - back)
+        self.deliver(partition, count)
 
     @rule(worker=st.integers(0, 1))
     def crash(self, worker: int) -> None:
