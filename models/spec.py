@@ -17,7 +17,7 @@ class ViewSpec(_Frozen):
     """One picture-to-array rule. The array is uint8 RGB [size, size, 3]; normalisation is in the graph.
 
     `global`: short side to `resize` (default: `size`), centre crop of `size`; bicubic unless `resample`
-    says otherwise.
+    says otherwise. With the fit `squash`, both sides to `resize`, whatever the picture's shape.
     `mosaic`: DGS-Net's mosaic of `tile`-pixel tiles with the lowest and highest spectral entropy.
     `crops`: a grid of native `tile`-pixel crops, side by side in one array.
     """
@@ -32,13 +32,15 @@ class ViewSpec(_Frozen):
     # `global` only: what detectors of other people were trained on (440 for 384: Community Forensics).
     resize: int | None = Field(default=None, ge=16, le=2048)
     resample: Literal["bicubic", "bilinear"] = "bicubic"
+    fit: Literal["crop", "squash"] = "crop"
 
     @model_validator(mode="after")
     def _tiled(self) -> "ViewSpec":
         if self.kind != "global" and self.size % self.tile:
             raise ValueError(f"view {self.name}: size {self.size} is no multiple of tile {self.tile}")
-        if self.kind != "global" and (self.resize is not None or self.resample != "bicubic"):
-            raise ValueError(f"view {self.name}: resize and resample are for views of the kind global")
+        others = (self.resize, self.resample, self.fit) != (None, "bicubic", "crop")
+        if self.kind != "global" and others:
+            raise ValueError(f"view {self.name}: resize, resample and fit are for views of the kind global")
         if self.resize is not None and self.resize < self.size:
             raise ValueError(f"view {self.name}: resize {self.resize} leaves less than its size {self.size}")
         return self
@@ -61,6 +63,10 @@ class PolicySpec(_Frozen):
     suspicious: float = Field(ge=0, le=1)
     synthetic: float = Field(ge=0, le=1)
     basis: str  # in words: the false-positive rate aimed at, and the photographs that it was set on
+    # A picture whose detectors' log-odds lie at least this far apart is suspicious. None: any distance.
+    disagreement: float | None = Field(default=None, gt=0)
+    # What would be flagged is scored again on a copy saved as JPEG of this quality; the lower score counts.
+    recheck: int | None = Field(default=None, ge=50, le=100)
 
     @model_validator(mode="after")
     def _ordered(self) -> "PolicySpec":

@@ -71,13 +71,12 @@ def _global(rgb: NDArray[np.uint8], spec: ViewSpec) -> NDArray[np.uint8]:
 
     Cropped first, then resized: a banner 100,000 pixels wide is never enlarged as a whole.
     """
-    height, width = rgb.shape[:2]
-    side = min(height, width)
+    height, width = rgb.shape[:2] if spec.fit == "squash" else (min(rgb.shape[:2]),) * 2
     if spec.resize is not None:
-        side = max(1, round(side * spec.size / spec.resize))
-    left, top = (width - side) // 2, (height - side) // 2
-    square = Image.fromarray(rgb[top : top + side, left : left + side])
-    return np.asarray(square.resize((spec.size, spec.size), FILTERS[spec.resample]))
+        height, width = (max(1, round(side * spec.size / spec.resize)) for side in (height, width))
+    top, left = (rgb.shape[0] - height) // 2, (rgb.shape[1] - width) // 2
+    part = Image.fromarray(rgb[top : top + height, left : left + width])
+    return np.asarray(part.resize((spec.size, spec.size), FILTERS[spec.resample]))
 
 
 def _crops(rgb: NDArray[np.uint8], spec: ViewSpec) -> NDArray[np.uint8]:

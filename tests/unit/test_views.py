@@ -131,6 +131,13 @@ def test_a_resize_larger_than_the_view_is_resize_then_centre_crop() -> None:
     assert difference.mean() < 1.5
 
 
+def test_squash_keeps_the_whole_picture_whatever_its_shape() -> None:
+    rgb = picture(400, 600)
+    spec = ViewSpec(name="foreign", kind="global", size=224, resample="bilinear", fit="squash")
+    whole = Image.fromarray(rgb).resize((224, 224), Image.Resampling.BILINEAR)
+    assert np.array_equal(views.render(rgb, spec), np.asarray(whole))
+
+
 @pytest.mark.parametrize("wrong", [{"kind": "mosaic", "resize": 440}, {"kind": "global", "resize": 128}])
 def test_a_resize_that_means_nothing_is_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(ValidationError, match="resize"):
