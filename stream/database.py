@@ -7,7 +7,7 @@ several hosts, TLS parameters, a service file.
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -132,14 +132,18 @@ def upgrade(database_url: str) -> list[str]:
     return warnings
 
 
-def partition(database_url: str, today: date, months: int, past: int) -> list[str]:
-    """`create_partitions` on a database of its own address. Raises Outage or ConfigError."""
+@contextmanager
+def maintenance(database_url: str) -> Iterator[sa.Connection]:
+    """A connection for the owner's work on the tables, the schema checked, no transaction open.
+
+    Errors as in `our_errors`, and ConfigError where the schema is not that of this release.
+    """
     engine = connect(database_url)
     try:
         with our_errors(), engine.connect() as connection:
             require_head(connection)
-            connection.rollback()  # each month has its own transaction
-            return create_partitions(connection, today, months, past)
+            connection.rollback()  # what follows has transactions of its own
+            yield connection
     finally:
         engine.dispose()
 

@@ -15,7 +15,6 @@ from stream.kafka import end_offsets, ensure_topics, publish, read_range
 from stream.reasons import Reason
 from stream.settings import Settings, load_settings
 from stream.store import Store
-from stream.types import DeadLetter, Origin
 from tests.integration.test_audit import acknowledge
 from tests.outcomes import BUNDLE, POLICY, outcome
 
@@ -53,10 +52,12 @@ def test_upgrade_of_an_empty_database(
     assert "has no tables yet: run `pixassay db upgrade`" in capsys.readouterr().err
     assert run("db", "upgrade") == 0
     assert "schema 0004" in capsys.readouterr().out
-    assert run("db", "partitions", "--months", "1") == 0
-    assert capsys.readouterr().out == "nothing to make\n"
-    assert run("db", "partitions", "--months", "2", "--past", "1") == 0
-    assert capsys.readouterr().out.count("verdicts_") == 2
+    assert run("db", "partitions", "--months", "2", "--past", "1", "--json") == 0
+    listed = [orjson.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [one["made"] for one in listed] == [True, False, False, True, False]
+    assert listed[-1]["partition"] == "verdicts_default"
+    assert run("db", "partitions", "--list") == 0
+    assert capsys.readouterr().out.count("verdicts_") == 5
 
 
 def test_review_next_and_label(settings: Settings, store: Store, capsys: pytest.CaptureFixture[str]) -> None:
@@ -116,21 +117,6 @@ def test_a_wrong_label_is_told(
 ) -> None:
     assert run("review", *words) == status
     assert told in capsys.readouterr().err
-
-
-def test_dead_list(settings: Settings, store: Store, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run("dead", "list") == 0
-    assert capsys.readouterr().out == "There are no dead letters.\n"
-    upload = outcome("locked", tenant="art").job.upload
-    store.bury([DeadLetter(Origin("t", 0, 5), Reason.ACCESS_DENIED, "403", b"{}", 1, upload)])
-    store.bury([DeadLetter(Origin("t", 0, 6), Reason.BAD_JSON, "no JSON", b"{")])
-    assert run("dead", "list", "--reason", "access_denied", "--json") == 0
-    (line,) = capsys.readouterr().out.splitlines()
-    shown = orjson.loads(line)
-    assert (shown["upload_id"], shown["offset"], shown["replayed_at"]) == ("locked", 5, None)
-    assert run("dead", "list", "--tenant", "art") == 0
-    assert "access_denied" in capsys.readouterr().out
-    assert run("dead", "list", "--reason", "boredom") == 2
 
 
 def test_audit_ends_with_1_where_an_upload_was_lost(

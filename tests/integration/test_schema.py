@@ -18,10 +18,11 @@ from alembic.migration import MigrationContext
 from psycopg.conninfo import make_conninfo
 
 from stream import tables
-from stream.database import check_schema, connect, partition, upgrade
+from stream.database import check_schema, connect, maintenance, upgrade
 from stream.embedded import Postgres
 from stream.errors import ConfigError, Outage
 from stream.events import Label
+from stream.partitions import create_partitions
 from stream.queries import History
 from stream.reasons import Reason
 from stream.store import Store
@@ -54,6 +55,11 @@ def names(connection: Session) -> list[str]:
         "SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhparent = 'verdicts'::regclass ORDER BY 1"
     )
     return [name for (name,) in connection.execute(query)]
+
+
+def partition(url: str, today: date, months: int, past: int) -> list[str]:
+    with maintenance(url) as connection:
+        return create_partitions(connection, today, months, past)
 
 
 def month(first: date, ahead: int) -> str:

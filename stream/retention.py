@@ -1,0 +1,161 @@
+"""Retention: months that are past it leave the database, and with them all that hangs on their uploads.
+
+DETACH ... CONCURRENTLY is not to be had where there is a default partition, and a plain DETACH locks the
+whole table. It only has to lock it for a moment: the month is detached on its own, with short waits, and
+what takes time (its reviews, the files of the table) follows when nobody but us sees it any more.
+
+Cut off at any point, it goes on where it stopped when it is run again: a month that is detached already
+is found by its name. Counts by day, erasures' marks and receipts, bundles and policies stay.
+"""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+from functools import partial
+
+import sqlalchemy as sa
+
+from stream.partitions import Partition, bound, list_partitions, month_after
+from stream.table_locks import WAIT_MS, patiently, wait_at_most
+
+_BATCH = 5_000  # rows of the default partition that are deleted at a time
+_YIELD_MS = 2_000  # longer than autovacuum takes to make way (deadlock_timeout, 1 s)
+
+
+@dataclass(frozen=True, slots=True)
+class Removal:
+    """What leaves, or has left: numbers of rows."""
+
+    before: date  # what was uploaded (or died) before this day, UTC, leaves
+    partitions: tuple[Partition, ...]
+    default_rows: int  # verdicts of such a time in the default partition
+    reviews: int  # decisions on the verdicts that leave
+    pending: int  # of the review queue
+    dead_letters: int
+    open_dead_letters: int  # of these: neither sent in again nor dropped
+    detach_s: float = 0.0  # longest time that one detaching took, waiting for locks included
+    seconds: float = 0.0  # all of it
+
+    @property
+    def empty(self) -> bool:
+        """Whether there is nothing to do."""
+        rows = self.default_rows + self.reviews + self.pending + self.dead_letters
+        return not self.partitions and not rows
+
+
+def cutoff(today: date, months: int) -> date:
+    """The first day that stays where this month and `months` before it are kept."""
+    return month_after(today, -months)
+
+
+def plan(connection: sa.Connection, before: date) -> Removal:
+    """What `remove` would take away now. Reads only."""
+    with connection.begin():
+        connection.execute(sa.text("SET LOCAL statement_timeout = '10min'"))
+        old = _expired(connection, before)
+        counted = {name: _count(connection, query, before) for name, query in _COUNTS.items()}
+        reviews = sum(_count(connection, _REVIEWS_IN.format(name=one.name), before) for one in old)
+    return Removal(before, old, **{**counted, "reviews": counted["reviews"] + reviews})
+
+
+def remove(connection: sa.Connection, before: date) -> Removal:
+    """Take away what was uploaded before this day. `connection` must not be in a transaction.
+
+    Raises PixassayError where the tables stay in use; what was removed until then stays removed.
+    """
+    started = time.monotonic()
+    with connection.begin():
+        old = _expired(connection, before)
+    detached, reviews = [0.0], 0
+    for partition in old:
+        if partition.attached:
+            detached.append(_timed_detach(connection, partition.name))
+        reviews += patiently(connection, partial(_drop, connection, partition.name))
+    default_rows, more = _empty_default(connection, before)
+    with connection.begin():
+        connection.execute(sa.text("SET LOCAL statement_timeout = '10min'"))
+        still_open = _count(connection, _COUNTS["open_dead_letters"], before)
+        pending = connection.execute(sa.text(_DELETE_PENDING.format(low=bound(before)))).rowcount
+        letters = connection.execute(sa.text(_DELETE_LETTERS.format(low=bound(before)))).rowcount
+    spent = time.monotonic() - started
+    return Removal(
+        before=before,
+        partitions=old,
+        default_rows=default_rows,
+        reviews=reviews + more,
+        pending=pending,
+        dead_letters=letters,
+        open_dead_letters=still_open,
+        detach_s=max(detached),
+        seconds=spent,
+    )
+
+
+def _expired(connection: sa.Connection, before: date) -> tuple[Partition, ...]:
+    return tuple(one for one in list_partitions(connection) if one.month and one.month < before)
+
+
+def _timed_detach(connection: sa.Connection, name: str) -> float:
+    started = time.monotonic()
+    patiently(connection, partial(_detach, connection, name))
+    return time.monotonic() - started
+
+
+def _detach(connection: sa.Connection, name: str) -> None:
+    """First the month itself, in which hardly anybody works: whoever is there is waited for without
+    holding up the others. Then, for a moment, the whole table."""
+    wait_at_most(connection, _YIELD_MS)
+    connection.execute(sa.text(f"LOCK TABLE {name} IN ACCESS EXCLUSIVE MODE"))
+    wait_at_most(connection, WAIT_MS)
+    connection.execute(sa.text(f"ALTER TABLE verdicts DETACH PARTITION {name}"))
+
+
+def _drop(connection: sa.Connection, name: str) -> int:
+    """Drop a month that is detached; how many reviews went with it."""
+    gone = connection.execute(sa.text(_DELETE_REVIEWS.format(name=name))).rowcount
+    connection.execute(sa.text(f"DROP TABLE {name}"))
+    return gone
+
+
+def _empty_default(connection: sa.Connection, before: date) -> tuple[int, int]:
+    """Delete what is too old in the default partition; the number of verdicts and of their reviews."""
+    rows = reviews = 0
+    while True:
+        with connection.begin():
+            query = sa.text(_DELETE_DEFAULT.format(low=bound(before)))
+            ids: Sequence[object] = connection.execute(query, {"batch": _BATCH}).scalars().all()
+            rows += len(ids)
+            reviews += connection.execute(_DELETE_REVIEWS_OF, {"ids": list(ids)}).rowcount
+        if len(ids) < _BATCH:
+            return rows, reviews
+
+
+def _count(connection: sa.Connection, query: str, before: date) -> int:
+    return int(connection.scalar(sa.text(query.format(low=bound(before)))) or 0)
+
+
+# Names and bounds are made of two integers, and DDL takes no parameters.
+_REVIEWS_IN = "SELECT count(*) FROM reviews WHERE verdict_id IN (SELECT verdict_id FROM {name})"
+_COUNTS = {
+    "default_rows": "SELECT count(*) FROM verdicts_default WHERE uploaded_at < {low}",
+    "reviews": (
+        "SELECT count(*) FROM reviews WHERE verdict_id IN"
+        " (SELECT verdict_id FROM verdicts_default WHERE uploaded_at < {low})"
+    ),
+    "pending": "SELECT count(*) FROM review_pending WHERE uploaded_at < {low}",
+    "dead_letters": "SELECT count(*) FROM dead_letters WHERE died_at < {low}",
+    "open_dead_letters": (
+        "SELECT count(*) FROM dead_letters"
+        " WHERE died_at < {low} AND replayed_at IS NULL AND dropped_at IS NULL"
+    ),
+}
+_DELETE_REVIEWS = "DELETE FROM reviews USING {name} AS old WHERE reviews.verdict_id = old.verdict_id"
+_DELETE_DEFAULT = """
+    DELETE FROM verdicts_default
+    WHERE ctid = ANY (ARRAY(SELECT ctid FROM verdicts_default WHERE uploaded_at < {low} LIMIT :batch))
+    RETURNING verdict_id
+"""
+_DELETE_REVIEWS_OF = sa.text("DELETE FROM reviews WHERE verdict_id = ANY (CAST(:ids AS uuid[]))")
+_DELETE_PENDING = "DELETE FROM review_pending WHERE uploaded_at < {low}"
+_DELETE_LETTERS = "DELETE FROM dead_letters WHERE died_at < {low}"
