@@ -17,6 +17,7 @@ from stream.database import connect, transaction
 from stream.erasure import erased_uploads
 from stream.errors import PixassayError
 from stream.events import Upload
+from stream.letters import EVERY, Wanted, listing
 from stream.tables import dead_letters, verdicts
 
 _HERE = Path(__file__).resolve().parent
@@ -79,15 +80,13 @@ class History:
         chosen = (verdicts.c.tenant == tenant, verdicts.c.upload_id == ids, verdicts.c.bundle == bundle)
         return self._rows(sa.select(verdicts).where(*chosen))
 
-    def dead_letters(self, limit: int, reason: str | None = None, tenant: str | None = None) -> list[Row]:
-        """Dead letters, the newest first, without their raw values."""
-        columns = [column for column in dead_letters.c if column.name != "raw"]
-        query = sa.select(*columns).order_by(dead_letters.c.id.desc()).limit(limit)
-        if reason is not None:
-            query = query.where(dead_letters.c.reason == reason)
-        if tenant is not None:
-            query = query.where(dead_letters.c.tenant == tenant)
-        return self._rows(query)
+    def dead_letters(self, limit: int, wanted: Wanted = EVERY, before: int | None = None) -> list[Row]:
+        """Dead letters without their values, the newest first; of those below the id `before`."""
+        return self._rows(listing(wanted, limit, before))
+
+    def outcomes_since(self, tenant: str, upload_id: str, letter: int) -> list[Row]:
+        """What became of an upload, but for dead letters up to this id: rows of at, outcome, detail."""
+        return self._rows(_OUTCOMES, {"tenant": tenant, "upload_id": upload_id, "letter": letter})
 
     def verdict_counts(self, uploads: Iterable[Key]) -> dict[Key, int]:
         """How many rows an upload has from one bundle (the most, if several judged it): more than 1 is wrong.
@@ -125,6 +124,19 @@ class History:
             # Plain str: SQLAlchemy's quoted names are a kind of their own, which JSON writers refuse.
             return [{str(name): value for name, value in row.items()} for row in found]
 
+
+_OUTCOMES = sa.text(
+    """
+    SELECT decided_at AS at, 'verdict ' || verdict AS outcome, 'bundle ' || bundle AS detail
+    FROM verdicts
+    WHERE tenant = :tenant AND upload_id = :upload_id
+    UNION ALL
+    SELECT died_at, 'dead letter ' || id, reason || ': ' || detail
+    FROM dead_letters
+    WHERE tenant = :tenant AND upload_id = :upload_id AND id > :letter
+    ORDER BY at
+    """
+)
 
 # Lateral, so that each upload is looked up in the index, however the planner guesses the sizes.
 _COUNTS = sa.text(

@@ -17,8 +17,18 @@ def json_lines(rows: Iterable[object]) -> None:
         sys.stdout.write(orjson.dumps(row, option=orjson.OPT_UTC_Z).decode() + "\n")
 
 
+def visible(text: str) -> str:
+    """Text as a terminal shows it and does not obey: line ends stay, all else that no one sees is escaped.
+
+    That is control characters, and those that turn the direction of writing or take no room.
+    """
+    return "".join(
+        one if one.isprintable() or one == "\n" else one.encode("unicode_escape").decode() for one in text
+    )
+
+
 def table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], empty: str) -> None:
-    """A table of some columns, or the sentence `empty`. What is shown is never read as markup."""
+    """A table of some columns, or the sentence `empty`. What is shown is never markup, nor obeyed."""
     console = Console()
     if not rows:
         console.print(empty, markup=False)
@@ -28,14 +38,17 @@ def table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], empty: str)
         number = isinstance(rows[0].get(column), int | float)
         shown.add_column(column.replace("_", " "), justify="right" if number else "left", overflow="fold")
     for row in rows:
-        shown.add_row(*(Text(_cell(row.get(column))) for column in columns))
+        shown.add_row(*(Text(visible(cell(row.get(column)))) for column in columns))
     console.print(shown)
 
 
-def _cell(value: object) -> str:
+def cell(value: object) -> str:
+    """One value as people read it."""
     match value:
         case None:
             return "-"
+        case bool():
+            return "yes" if value else ""
         case float():
             return f"{value:.4f}"
         case datetime():

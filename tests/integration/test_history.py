@@ -15,6 +15,7 @@ from stream.database import upgrade
 from stream.embedded import Postgres
 from stream.errors import PixassayError
 from stream.events import Label, verdict_id
+from stream.letters import Wanted
 from stream.queries import History, named_queries
 from stream.reasons import Reason
 from stream.store import Store
@@ -200,8 +201,8 @@ def test_dead_letters_by_reason_and_tenant(store: Store, history: History) -> No
     store.bury([DeadLetter(place, Reason.ACCESS_DENIED, "403", b"{}", 1, upload)])
     store.bury([DeadLetter(place, Reason.BAD_JSON, "no JSON", b"{", 1, index=1)])
     assert [row["item"] for row in history.dead_letters(10)] == ["#1", "locked"]
-    assert [row["item"] for row in history.dead_letters(10, tenant="art")] == ["locked"]
-    assert [row["item"] for row in history.dead_letters(10, reason=Reason.BAD_JSON)] == ["#1"]
+    assert [row["item"] for row in history.dead_letters(10, Wanted(tenant="art"))] == ["locked"]
+    assert [row["item"] for row in history.dead_letters(10, Wanted(reason=Reason.BAD_JSON))] == ["#1"]
     assert history.letters("image.uploads", 0, [4, 5, 6]) == {5: {"locked", "#1"}}
     assert history.letters("image.uploads", 1, [5]) == {}
 
