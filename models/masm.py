@@ -8,7 +8,7 @@ constants are not published; the normalised forms below make them independent of
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from models.adapters import Adapter, Matrix, Subspaces, adapt
 from models.ensemble import Branch
@@ -44,29 +44,35 @@ class Masm(Method):
             return Subspaces(layer, count, rank)
 
         self.layers = [a for a in adapt(self.branch.blocks, tower, make) if isinstance(a, Subspaces)]
-        self.statistics = [GradientStatistics() for _ in self.layers]
+        # Buffers: a run that is cut off in the warm-up goes on with what it had seen.
+        self.statistics = nn.ModuleList(GradientStatistics(layer) for layer in self.layers)
 
     def losses(self, tower: Tower, batch: Batch) -> dict[str, Tensor]:
         """`ce`, `orth`, `spec` and their weighted sum. CE over {real, synthetic} is BCE of one logit."""
         logits = self.branch.head(self.branch.features(tower, batch.prefix))[:, 0]
         ce = F.binary_cross_entropy_with_logits(logits, batch.labels)
         active = [layer for layer in self.layers if layer.selected]
-        orth = torch.stack([orthogonality(layer) for layer in active]).mean()
-        spec = torch.stack([spectral_change(layer) for layer in active]).mean()
+        with torch.autocast(batch.labels.device.type, enabled=False):  # differences from identity: in float32
+            orth = torch.stack([orthogonality(layer) for layer in active]).mean()
+            spec = torch.stack([spectral_change(layer) for layer in active]).mean()
         return {"total": ce + self.orth * orth + self.spec * spec, "ce": ce, "orth": orth, "spec": spec}
 
     def after_step(self, step: int, steps: int) -> None:
         """Collect gradients during the warm-up; at its end choose the layers."""
         last = max(2, round(self.warm_up * steps))
         if step <= last:
-            for layer, seen in zip(self.layers, self.statistics, strict=True):
+            for layer, seen in zip(self.layers, self.seen(), strict=True):
                 seen.add(layer)
         if step == last:
             self.select()
 
+    def seen(self) -> list["GradientStatistics"]:
+        """The statistics of each layer."""
+        return [one for one in self.statistics if isinstance(one, GradientStatistics)]
+
     def select(self) -> None:
         """Keep the layers of highest bias^2 / variance; the others fall back to the pretrained weight."""
-        scores = torch.tensor([seen.score() for seen in self.statistics])
+        scores = torch.tensor([seen.score() for seen in self.seen()])
         chosen = set(
             scores.argsort(descending=True, stable=True)[: max(1, round(self.keep * len(scores)))].tolist()
         )
@@ -79,33 +85,39 @@ class Masm(Method):
         return {"layers": float(sum(layer.selected for layer in self.layers))}
 
 
-class GradientStatistics:
+class GradientStatistics(nn.Module):
     """Running mean and variance of one layer's artifact gradients over mini-batches (Welford)."""
 
-    def __init__(self) -> None:
-        self.count = 0
-        self.mean: Tensor | None = None
-        self.scatter: Tensor | None = None
+    count: Tensor  # []
+    mean: Tensor  # [G]
+    scatter: Tensor  # [G]
+
+    def __init__(self, layer: Subspaces) -> None:
+        super().__init__()
+        self.register_buffer("count", torch.zeros(()))
+        size = sum(parameter.numel() for parameter in _learned(layer))
+        for name in ("mean", "scatter"):
+            self.register_buffer(name, torch.zeros(size))
 
     def add(self, layer: Subspaces) -> None:
         """Take in the gradients that the last backward pass left on the layer."""
-        parts = [p.grad.flatten() for p in (layer.u, layer.s, layer.v) if p.grad is not None]
+        parts = [p.grad.flatten() for p in _learned(layer) if p.grad is not None]
         if not parts:
             return
         gradient = torch.cat(parts)
-        if self.mean is None or self.scatter is None:
-            self.mean, self.scatter = torch.zeros_like(gradient), torch.zeros_like(gradient)
         self.count += 1
         change = gradient - self.mean
-        self.mean = self.mean + change / self.count
-        self.scatter = self.scatter + change * (gradient - self.mean)
+        self.mean += change / self.count
+        self.scatter += change * (gradient - self.mean)
 
     def score(self) -> float:
         """bias / variance = ||mean g||^2 / (mean ||g - mean g||^2 + eps); 0 where nothing was seen."""
-        if self.mean is None or self.scatter is None:
-            return 0.0
-        variance = self.scatter.sum() / self.count
+        variance = self.scatter.sum() / self.count.clamp(min=1)
         return float(self.mean.square().sum() / (variance + EPS))
+
+
+def _learned(layer: Subspaces) -> tuple[nn.Parameter, ...]:
+    return layer.u, layer.s, layer.v
 
 
 def orthogonality(layer: Subspaces) -> Tensor:
@@ -116,12 +128,13 @@ def orthogonality(layer: Subspaces) -> Tensor:
     the same for V; divided by K m.
     """
     count, _, rank = layer.u.shape
+    device = layer.u.device
     u = layer.u.transpose(1, 2).reshape(count * rank, -1)  # [K m, out]
     v = layer.v.reshape(count * rank, -1)  # [K m, in]
-    own = torch.kron(torch.eye(count), torch.ones(rank, rank))  # 1 within a subspace
+    own = torch.kron(torch.eye(count), torch.ones(rank, rank)).to(device)  # 1 within a subspace
     total = (u @ layer.u_sem).square().sum() + (v @ layer.v_sem.T).square().sum()
     for side in (u, v):
-        off = (side @ side.T - torch.eye(count * rank)).square()
+        off = (side @ side.T - torch.eye(count * rank, device=device)).square()
         total = total + 0.5 * off.sum() + 0.5 * (off * own).sum()
     return total / (count * rank)
 

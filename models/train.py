@@ -28,7 +28,7 @@ from models.methods import Batch, Method
 from models.noise import BATCHES, NoiseReport, Samples, draw, judge_noise
 from models.pin_clip import PinClip
 from models.probe import Probe
-from models.recipe import DetectorRecipe, Recipe, Stage
+from models.recipe import NAMES, DetectorRecipe, Recipe, Stage
 from models.text_side import Encoder, TextSide, make_text_side
 from models.towers.base import Tower
 from models.tuner import Tuner
@@ -76,7 +76,6 @@ class Trained:
 def train(run: Run, tower: Tower, encode: Encoder | None = None) -> Trained:
     """All stages, on the device that `tower` is on. `encode` is the tower's own text tower, if it has one."""
     recipe, device = run.recipe, tower.mean.device
-    torch.manual_seed(recipe.seed)
     run.folder.mkdir(parents=True, exist_ok=True)
     tuner = Tuner(tower, [view.name for view in recipe.views]).to(device)
     for name, stage in (("tune", recipe.tune), ("head", recipe.head)):
@@ -85,7 +84,7 @@ def train(run: Run, tower: Tower, encode: Encoder | None = None) -> Trained:
     captions = captions_of(run.split.train, read_captions(run.data))
     text = make_text_side(tower, run.split.train, captions, recipe, encode)
     tower.class_text.copy_(text.classes)
-    methods = [make_method(one, tuner, recipe.adapt_from).to(device) for one in recipe.detectors]
+    methods = [make_method(one, tuner, recipe.adapt_from, recipe.seed).to(device) for one in recipe.detectors]
     train_methods(run, tower, methods, text)
     noise = noise_report(run, tower, methods)
     branches = [folded_branch(method) for method in methods]
@@ -93,11 +92,13 @@ def train(run: Run, tower: Tower, encode: Encoder | None = None) -> Trained:
     return Trained(ensemble.eval().cpu(), text, noise)
 
 
-def make_method(recipe: DetectorRecipe, tuner: Tuner, start: int) -> Method:
+def make_method(recipe: DetectorRecipe, tuner: Tuner, start: int, seed: int) -> Method:
     """One method whose branch starts as the tower itself, with the head that was trained on it.
 
-    A head on inner blocks starts afresh: `tune` and `head` train none there.
+    A head on inner blocks starts afresh: `tune` and `head` train none there. What is drawn depends on the
+    seed and the method alone, not on what ran before.
     """
+    torch.manual_seed(len(NAMES) * seed + NAMES.index(recipe.name))
     method = METHODS[recipe.name](tuner.tower, start, **recipe.options)
     feature = method.branch.feature
     if feature != "blocks":

@@ -101,7 +101,8 @@ def test_surgery_reaches_the_branch_but_not_the_heads(tower: TinyTower) -> None:
 
 def test_the_alignment_term_does_not_depend_on_the_batch_size(tower: TinyTower) -> None:
     method, seen = DgsNet(tower, START).eval(), batch(tower)
-    twice = Batch(*(torch.cat([part, part]) for part in (seen.prefix, seen.labels, seen.captions)))
+    prefix, labels, captions = (torch.cat([x, x]) for x in (seen.prefix, seen.labels, seen.captions))
+    twice = Batch(prefix, labels, captions)
     assert torch.isclose(method.losses(tower, seen)["help"], method.losses(tower, twice)["help"], rtol=1e-4)
 
 
@@ -134,7 +135,8 @@ def test_spectral_change_is_relative_to_the_pretrained_energy() -> None:
 
 
 def test_gradient_statistics_are_bias_over_variance() -> None:
-    layer, seen, kept = Subspaces(nn.Linear(20, 16)), GradientStatistics(), []
+    layer = Subspaces(nn.Linear(20, 16))
+    seen, kept = GradientStatistics(layer), []
     for seed in range(5):
         torch.manual_seed(seed)
         for parameter in (layer.u, layer.s, layer.v):

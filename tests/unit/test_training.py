@@ -1,6 +1,7 @@
 """A whole run on the tiny tower and made-up pictures: stages, resuming, the shared prefix, the checkpoint."""
 
 import csv
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -8,11 +9,13 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import save_file
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from models import batches, loop
 from models.checkpoints import FILE, CheckpointError, load_ensemble, save_ensemble
 from models.data import Split
 from models.layouts import Picture, scan
+from models.logbook import BOARD
 from models.recipe import Recipe
 from models.towers.lite0 import imagenet_lite0, load_imagenet
 from models.towers.registry import pretrained_tower
@@ -56,12 +59,21 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-@pytest.fixture(autouse=True)
-def short_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(scope="module", autouse=True)
+def short_chunks() -> Iterator[None]:
     """State every fourth step."""
-    monkeypatch.setattr(batches, "CHUNK", 1)
-    monkeypatch.setattr(loop, "CHUNK", 1)
     torch.set_num_threads(1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(batches, "CHUNK", 1)
+        patch.setattr(loop, "CHUNK", 1)
+        yield
+
+
+@pytest.fixture(scope="module")
+def whole(data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Trained]:
+    """A run that was not cut off, and its folder."""
+    folder = tmp_path_factory.mktemp("run") / "whole"
+    return folder, run(data, folder)
 
 
 def run(data: Path, folder: Path, die_at: tuple[str, int] | None = None) -> Trained:
@@ -75,24 +87,34 @@ def run(data: Path, folder: Path, die_at: tuple[str, int] | None = None) -> Trai
     return train(Run(folder, data, split, Recipe.model_validate(RECIPE), progress), pretrained_tower("tiny"))
 
 
-def test_a_run_that_was_cut_off_ends_as_one_that_was_not(data: Path, tmp_path: Path) -> None:
-    whole = run(data, tmp_path / "whole").ensemble.state_dict()
-    for place in (("tune", 6), ("methods", 7)):
+def test_a_run_that_was_cut_off_ends_as_one_that_was_not(
+    data: Path, whole: tuple[Path, Trained], tmp_path: Path
+) -> None:
+    for place in (("tune", 6), ("methods", 2), ("methods", 7)):
         with pytest.raises(Cut):
-            run(data, tmp_path / "cut", die_at=place)
-    resumed = run(data, tmp_path / "cut").ensemble.state_dict()
-    same = {name: torch.equal(value, resumed[name]) for name, value in whole.items()}
-    masm = {name for name in same if name.startswith("branches.2.")}  # its gradient statistics start again
-    assert all(same[name] for name in same if name not in masm)
-    for folder in ("whole", "cut"):  # a row a step, whatever was cut off
-        with (tmp_path / folder / "methods.csv").open(encoding="utf-8") as stream:
+            run(data, tmp_path, die_at=place)
+    resumed = run(data, tmp_path).ensemble.state_dict()
+    expected = whole[1].ensemble.state_dict()
+    assert [name for name, value in expected.items() if not torch.equal(value, resumed[name])] == []
+    for folder in (whole[0], tmp_path):  # a row a step, whatever was cut off
+        with (folder / "methods.csv").open(encoding="utf-8") as stream:
             rows = list(csv.DictReader(stream))
         assert [int(row["step"]) for row in rows] == list(range(1, 9))
         assert all(float(row["pin_clip_noisy"]) > 0 for row in rows)
 
 
-def test_detectors_share_the_prefix_and_differ_behind_it(data: Path, tmp_path: Path) -> None:
-    trained = run(data, tmp_path)
+def test_figures_are_there_for_tensorboard(whole: tuple[Path, Trained]) -> None:
+    board = EventAccumulator(str(whole[0] / BOARD / "methods")).Reload()
+    with (whole[0] / "methods.csv").open(encoding="utf-8") as stream:
+        rows = list(csv.DictReader(stream))
+    seen = {event.step: event.value for event in board.Scalars("pin_clip_s_over_f")}
+    assert seen == pytest.approx(
+        {int(row["step"]): float(row["pin_clip_s_over_f"]) for row in rows}, rel=1e-4
+    )
+
+
+def test_detectors_share_the_prefix_and_differ_behind_it(whole: tuple[Path, Trained]) -> None:
+    trained = whole[1]
     ensemble = trained.ensemble
     assert [branch.start for branch in ensemble.detectors()] == [1, 1, 1, 1]
     shared = {id(parameter) for parameter in ensemble.tower.blocks[0].parameters()}
@@ -108,8 +130,8 @@ def test_detectors_share_the_prefix_and_differ_behind_it(data: Path, tmp_path: P
     assert 0 <= trained.text.retrieval <= 1
 
 
-def test_a_checkpoint_is_read_back_strictly_by_name(data: Path, tmp_path: Path) -> None:
-    ensemble = run(data, tmp_path).ensemble
+def test_a_checkpoint_is_read_back_strictly_by_name(whole: tuple[Path, Trained], tmp_path: Path) -> None:
+    ensemble = whole[1].ensemble
     save_ensemble(ensemble, tmp_path, {"seed": 0})
     again, facts = load_ensemble(tmp_path)
     views = {
