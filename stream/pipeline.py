@@ -56,6 +56,7 @@ class _Way:
     job: Job
     seat: Seat
     bytes: Reservation
+    record_bytes: int
     fetched: Fetched | None = None
     facts: PictureFacts | None = None
 
@@ -149,7 +150,7 @@ class Pipeline:
         trouble: BaseException | None = None
         for attempt, pause in zip(range(1, ATTEMPTS + 1), pauses(), strict=False):
             try:
-                await self._evaluate(job, entered)
+                await self._evaluate(job, len(part.raw), entered)
             except Undeliverable as error:
                 return _letter(part, error.reason, error.detail, attempt)
             except asyncio.CancelledError as error:
@@ -167,8 +168,8 @@ class Pipeline:
             await asyncio.sleep(pause)
         return _letter(part, Reason.INTERNAL_ERROR, repr(trouble), ATTEMPTS)
 
-    async def _evaluate(self, job: Job, entered: "_Once") -> None:
-        way = _Way(job, Seat(), Reservation(self._budget, 0))
+    async def _evaluate(self, job: Job, record_bytes: int, entered: "_Once") -> None:
+        way = _Way(job, Seat(), Reservation(self._budget, 0), record_bytes)
         try:
             try:
                 judgement = await self._judge(way, entered)
@@ -185,7 +186,7 @@ class Pipeline:
     async def _judge(self, way: _Way, entered: "_Once") -> Judgement:
         """From the URI to the judgement. Raises as the steps do, but for outages, which it waits out."""
         await way.seat.move(self._rooms.fetching)
-        visit = self._sources.visit(way.job.upload.uri)
+        visit = self._sources.visit(way.job.upload.uri, way.record_bytes)
         try:
             way.fetched = await self._fetched(way, visit, entered)
             way.bytes.resize(len(way.fetched.data))

@@ -14,9 +14,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from stream.database import connect, transaction
-from stream.erasure import erased_uploads
 from stream.errors import PixassayError
-from stream.events import Upload
 from stream.letters import EVERY, Wanted, listing
 from stream.tables import dead_letters, verdicts
 
@@ -96,11 +94,6 @@ class History:
         wanted = list(set(uploads))
         values = {"tenants": [tenant for tenant, _ in wanted], "ids": [upload for _, upload in wanted]}
         return {(row["tenant"], row["upload_id"]): row["rows"] for row in self._rows(_COUNTS, values)}
-
-    def erased(self, uploads: Iterable[Upload]) -> set[Key]:
-        """Those of the uploads that were erased: that nothing is stored of them is right."""
-        with transaction(self._engine) as connection:
-            return erased_uploads(connection, uploads)
 
     def letters(self, topic: str, partition: int, offsets: Iterable[int]) -> dict[int, set[str]]:
         """Dead letters from these offsets: offset -> the parts of the record that they are of."""

@@ -74,7 +74,10 @@ class Settings(BaseSettings):
         description="Wait for a bucket that fails while others answer, then its uploads are dead letters, s.",
     )
     max_aside: int = Field(
-        5000, ge=0, le=100_000, description="Uploads that may wait aside for a bucket that does not answer."
+        5000,
+        ge=0,
+        le=100_000,
+        description="Uploads that may wait aside for a bucket that does not answer; 4 KiB of record each.",
     )
     file_roots: Folders = Field((), description="Folders below which file:// may be read; empty means none.")
 

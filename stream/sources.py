@@ -5,7 +5,8 @@ The policy, so that one tenant's bucket stalls that tenant alone:
 - A source works with at most three quarters of the fetchers at a time.
 - After a failure it gets one fetcher, which tries again after growing pauses, until it answers.
 - While it fails, or has not answered for SLOW_S, its uploads step aside: they hold neither a place in
-  the pipeline nor memory for a picture, and the lane goes on past them. At most max_aside of them.
+  the pipeline nor memory for a picture, and the lane goes on past them. There are max_aside places; an
+  upload takes one for each PLACE_BYTES of its record, the only thing it holds that has no fixed size.
 - An upload whose bucket still fails after store_patience_s, although others are served all that time,
   becomes a dead letter (store_unavailable), which can be replayed. So does one that finds no room aside
   while another bucket answers.
@@ -31,6 +32,7 @@ SLOW_S = 5.0  # without any answer, after which a source's uploads step aside
 PROOF_S = 5.0  # an answer so long after a failure shows that the store as such works
 GAP_S = 60.0  # without any answer, after which nobody knows whether the store works
 FRESH_S = 10.0  # an answer of another bucket so short ago shows it well enough where there is no room aside
+PLACE_BYTES = 4096  # of its Kafka record that an upload may hold in one place aside
 _STORE = "object store"
 
 
@@ -41,17 +43,18 @@ class Sources:
         pictures = settings.max_held_mb * 2**20 // settings.max_bytes
         self.share = max(1, min(_most_of(settings.fetchers), _most_of(pictures)))
         self.patience_s, self.most_aside = settings.store_patience_s, settings.max_aside
+        self.places_aside = 0  # taken
         self.telemetry = telemetry
         self._sources: dict[str, _Source] = {}
         self._answered = self._answering_since = -math.inf  # last answer; since when they come regularly
         self._healthy: dict[str, float] = {}  # bucket whose last fetch was answered -> when, the latest last
 
-    def visit(self, uri: str) -> "Visit":
-        """One upload's way to its picture; to be ended with `leave`."""
+    def visit(self, uri: str, record_bytes: int) -> "Visit":
+        """One upload's way to its picture; to be ended with `leave`. Its record is held all the while."""
         name = source_of(uri)
         if name not in self._sources:
             self._sources[name] = _Source(name, self.share)
-        return Visit(self, self._sources[name])
+        return Visit(self, self._sources[name], 1 + record_bytes // PLACE_BYTES)
 
     def answered(self, bucket: "_Source") -> None:
         """This bucket has just answered, so the store as a whole is not away."""
@@ -167,8 +170,8 @@ class _Source:
 class Visit:
     """One upload at its source: wait for a turn, fetch, tell how it went; once more, or leave."""
 
-    def __init__(self, sources: Sources, source: _Source) -> None:
-        self._sources, self._source = sources, source
+    def __init__(self, sources: Sources, source: _Source, places: int) -> None:
+        self._sources, self._source, self._places = sources, source, places
         self._since: float | None = None  # when it failed first, or stepped aside
         self._aside = False
         self._attempts = 0
@@ -184,6 +187,7 @@ class Visit:
             if self._source.stalled and self._finds_room_aside():
                 self._aside, self._since = True, self._since or _now()
                 self._sources.telemetry.aside += 1
+                self._sources.places_aside += self._places
                 step_aside()
             else:
                 await asyncio.wait({turn}, timeout=SLOW_S)
@@ -215,6 +219,7 @@ class Visit:
         if self._aside:
             self._aside = False
             self._sources.telemetry.aside -= 1
+            self._sources.places_aside -= self._places
         self._source.remove(self)
         self._sources.left(self._source)
 
@@ -247,7 +252,7 @@ class Visit:
             raise self.given_up() from outage
 
     def _finds_room_aside(self) -> bool:
-        if self._sources.telemetry.aside < self._sources.most_aside:
+        if self._sources.places_aside + self._places <= self._sources.most_aside:
             return True
         failing = self._source.is_bucket and self._source.failing
         if failing and self._sources.serves_others(self._source):

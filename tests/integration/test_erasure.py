@@ -11,7 +11,7 @@ import pytest
 from stream.erasure import Subject, Tombstones, erase, rehearse
 from stream.errors import Outage
 from stream.events import Label
-from stream.queries import History
+from stream.ledger import Ledger
 from stream.reasons import Reason
 from stream.store import Store
 from stream.types import DeadLetter, Origin, Outcome
@@ -104,11 +104,11 @@ def test_what_could_not_be_read_is_emptied_and_its_place_stays(store: Store, dat
 def test_the_audit_can_ask_what_was_erased(store: Store, database_url: str) -> None:
     gone, his, stays = (outcome(name, uploader_id="bob").job.upload for name in ("gone", "his", "stays"))
     erase(database_url, Subject("upload", "default", "gone"), "dpo", lambda _: None)
-    with closing(History(database_url)) as history:
-        assert history.erased([gone, his, stays]) == {("default", "gone")}
+    with closing(Ledger(database_url)) as ledger:
+        assert ledger.erased([gone, his, stays]) == {("default", "gone")}
         erase(database_url, Subject("uploader", "default", "bob"), "dpo", lambda _: None)
         later = stays.model_copy(update={"uploaded_at": datetime.now(UTC) + timedelta(minutes=1)})
-        assert history.erased([gone, his, later]) == {("default", "gone"), ("default", "his")}
+        assert ledger.erased([gone, his, later]) == {("default", "gone"), ("default", "his")}
 
 
 def test_a_rehearsal_tells_the_same_and_changes_nothing(store: Store, database_url: str) -> None:

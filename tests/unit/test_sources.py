@@ -14,7 +14,7 @@ from stream.errors import CannotEvaluate, Outage
 from stream.events import Upload
 from stream.reasons import Reason
 from stream.settings import load_settings
-from stream.sources import source_of
+from stream.sources import PLACE_BYTES, source_of
 from tests.fakes import until, upload
 from tests.unit.test_pipeline import Bench
 
@@ -182,6 +182,18 @@ async def test_what_finds_no_room_aside_is_given_up_while_another_bucket_answers
         bench.submit(sick(f"sick{number}"))
     await flow(bench, 1, start=1)
     await until(lambda: bench.telemetry.in_flight == 3)
+    assert {letter.reason for letter in bench.fakes.letters} == {Reason.STORE_UNAVAILABLE}
+
+
+async def test_an_upload_with_a_large_record_takes_more_room_aside(benches: Callable[..., Bench]) -> None:
+    """Else a few producers could have a worker hold gigabytes for them."""
+    bench = benches(max_aside=20)
+    Store(bench)
+    await flow(bench, 1)
+    for number in range(5):
+        bench.submit(sick(f"sick{number}"), raw=b" " * (9 * PLACE_BYTES))  # ten places each
+    await until(lambda: len(bench.fakes.letters) == 3)
+    assert bench.telemetry.aside == 2
     assert {letter.reason for letter in bench.fakes.letters} == {Reason.STORE_UNAVAILABLE}
 
 
