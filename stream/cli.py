@@ -41,6 +41,7 @@ COMMANDS = {
     "audit": Command("stream.commands.audit", "audit", "Prove that every record has an outcome."),
     "dead": Command("stream.commands.dead", "app", "Look at dead letters, send them in again, drop them."),
     "db": Command("stream.commands.db", "app", "Upgrade the database, make partitions, erase."),
+    "what-if": Command("stream.commands.what_if", "what_if", "Judge a period again with other thresholds."),
     "bench": Command("stream.commands.bench", "bench", "Measure the lane against its limit on this machine."),
     "doctor": Command("stream.commands.doctor", "doctor", "Check settings, bundle, engine and connections."),
     "model": Command("trt_build.cli", "model", "Train, evaluate and look at detectors.", extra="train"),
