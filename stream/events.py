@@ -149,7 +149,8 @@ def own_part(raw: bytes, index: int) -> bytes:
     """The record cut down to the one of its parts that `parse_record` gives under this index.
 
     Only an S3 notification of several objects has more than one; of it, that object alone is left, as a
-    notification of its own. What is kept of one upload then tells nothing of the others.
+    notification of its own. What is kept of one upload then tells nothing of the others. A record that is
+    nested too deep to be written again is left whole.
     """
     try:
         body = orjson.loads(raw)
@@ -159,7 +160,10 @@ def own_part(raw: bytes, index: int) -> bytes:
     if not isinstance(records, list) or len(records) < 2 or body.get("schema") == UPLOAD_SCHEMA:
         return raw
     parts = [record for record in records if list(_from_s3([record]))]
-    return orjson.dumps({"Records": [parts[index]]})
+    try:
+        return orjson.dumps({"Records": [parts[index]]})
+    except TypeError:  # orjson reads 1024 levels and writes 254
+        return raw
 
 
 def speaks_of(raw: bytes, tenant: str, name: str) -> bool:
