@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from models.commands.options import Data, HeldOut
-from models.recipe import Name, Precision
+from models.recipe import NAMES, Name, Precision
 
 LOG_EVERY = 25
 
@@ -31,7 +31,7 @@ def train(
         ),
     ] = None,
     detector: Annotated[
-        list[Name] | None,
+        list[str] | None,  # typer takes no list of literals
         typer.Option(help="train this one only; repeatable", show_default="all of the recipe"),
     ] = None,
     every: Annotated[bool, typer.Option("--all", help="train every detector that there is")] = False,
@@ -59,7 +59,7 @@ def train(
     from models.towers.base import TowerError
     from models.towers.weights import WeightsError
 
-    choice = Choice(recipe, tuple(detector or ()), every, tower, adapt_from, precision, seed)
+    choice = Choice(recipe, tuple(map(_named, detector or ())), every, tower, adapt_from, precision, seed)
     console = Console(stderr=True, soft_wrap=True)
     with _bar(console) as bar:
         tasks: dict[str, int] = {}
@@ -90,6 +90,14 @@ def train(
         console.print(
             "pin_clip: the noise alone tells the classes apart better than the features (docs/training.md)"
         )
+
+
+def _named(text: str) -> Name:
+    """A detector's name of --detector."""
+    found: Name | None = next((name for name in NAMES if name == text), None)
+    if found is None:
+        raise typer.BadParameter(f"{text!r} is none of {', '.join(NAMES)}", param_hint="--detector")
+    return found
 
 
 def _bar(console: Console) -> Progress:
