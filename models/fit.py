@@ -12,7 +12,7 @@ from models.card import render_card
 from models.evaluation.run import Settings, evaluate_bundle
 from models.layouts import Picture
 from models.policy_fit import Chosen, Rates, choose_policy
-from models.scoring import open_engine, probabilities, score
+from models.scoring import open_engine, probabilities, resaved, score, spreads
 from models.spec import DetectorSpec, Manifest
 
 SHORT_SIDE = 256
@@ -47,9 +47,14 @@ def calibrate_bundle(
     run, manifest = open_engine(bundle), bundle.manifest
     logits = score(run, manifest.views, pictures, short_side=SHORT_SIDE, progress=progress)
     fused = fuse(manifest, logits, pictures)
-    found = score(run, manifest.views, policy_reals, short_side=SHORT_SIDE, progress=progress)
+    reals = [score(run, manifest.views, policy_reals, short_side=SHORT_SIDE, progress=progress)]
+    if rates.recheck is not None:
+        saved = resaved(rates.recheck)
+        reals.append(score(run, manifest.views, policy_reals, short_side=SHORT_SIDE, change=saved))
+    scores = np.min([probabilities(fused, found) for found in reals], axis=0)
+    apart = np.min([spreads(fused, found) for found in reals], axis=0)
     sources = [picture.source for picture in policy_reals]
-    chosen = choose_policy(manifest.name, probabilities(fused, found), sources, rates)
+    chosen = choose_policy(manifest.name, scores, apart, sources, rates)
     return rewrite(bundle, fused.model_copy(update={"policy": chosen.policy})), chosen
 
 

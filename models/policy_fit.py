@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.calibrate import CalibrationError
+from models.resave import QUALITY
 from models.spec import PolicySpec
 from models.thresholds import ALL, Threshold, highest, source_thresholds
 
@@ -19,7 +20,9 @@ class Rates:
 
     synthetic: float = 0.01
     suspicious: float = 0.1  # of reals that are called suspicious or synthetic
+    disagreement: float = 0.0  # of the suspicious ones: those that disagreement alone may make so; 0: none
     confidence: float = 0.95  # of the bounds, and of the test of small sources
+    recheck: int | None = QUALITY  # JPEG quality of the copies; None: a verdict rests on one score
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,13 +47,22 @@ class Chosen:
     rows: list[SourceRow]  # all reals together first, then one a source
 
 
-def choose_policy(name: str, reals: Scores, sources: Sequence[str], rates: Rates) -> Chosen:
-    """Thresholds for fused scores [N] of reals of these sources [N], which the score was not fitted on.
+def choose_policy(name: str, reals: Scores, spreads: Scores, sources: Sequence[str], rates: Rates) -> Chosen:
+    """Thresholds for reals of these sources [N], which the score was not fitted on.
 
-    Raises CalibrationError where there are too few reals for a rate, or one of them scores 1.
+    `reals` are fused scores [N] and `spreads` the distances [N] between their detectors' log-odds, both as
+    the policy will see them: with `rates.recheck`, the lower of a picture's and of its copy's. A picture
+    is flagged for its score or for its spread, so the two share `rates.suspicious`. Raises
+    CalibrationError where there are too few reals for a rate, or one of them scores 1.
     """
+    by_score = rates.suspicious - rates.disagreement
     upper = source_thresholds(reals, sources, rates.synthetic, rates.confidence)
-    lower = source_thresholds(reals, sources, rates.suspicious, rates.confidence)
+    lower = source_thresholds(reals, sources, by_score, rates.confidence)
+    apart = (
+        source_thresholds(spreads, sources, rates.disagreement, rates.confidence)
+        if rates.disagreement
+        else []
+    )
     synthetic, suspicious = highest(upper), highest(lower)
     if synthetic.value > 1:
         raise CalibrationError(
@@ -61,16 +73,23 @@ def choose_policy(name: str, reals: Scores, sources: Sequence[str], rates: Rates
         suspicious=min(suspicious.value, synthetic.value),
         synthetic=synthetic.value,
         basis=_basis(upper, lower, rates),
+        disagreement=highest(apart).value if apart else None,
+        recheck=rates.recheck,
     )
-    return Chosen(policy, synthetic, suspicious, _rows(reals, sources, policy, upper, lower))
+    return Chosen(
+        policy, synthetic, suspicious, _rows(_flags(policy, reals, spreads), sources, upper, lower, apart)
+    )
 
 
 def _basis(upper: Sequence[Threshold], lower: Sequence[Threshold], rates: Rates) -> str:
+    seen = (
+        "" if rates.recheck is None else f", the lower of its score and that of a JPEG {rates.recheck} copy"
+    )
     return (
-        f"at most {rates.synthetic:.1%} of real photographs called synthetic (proved at "
+        f"at most {rates.synthetic:.1%} of real photographs called synthetic (shown at "
         f"{rates.confidence:.0%} confidence: {upper[0].upper:.1%}; {_decider(upper)}) and "
-        f"{rates.suspicious:.1%} suspicious or synthetic (proved: {lower[0].upper:.1%}; {_decider(lower)}), "
-        f"set on {upper[0].reals} photographs of {len(upper) - 1} sources, none of them trained on; "
+        f"{rates.suspicious:.1%} suspicious or synthetic ({_decider(lower)}), set on {upper[0].reals} "
+        f"photographs of {len(upper) - 1} sources, none of them trained on{seen}; "
         "photographs from elsewhere may be flagged more often"
     )
 
@@ -80,17 +99,25 @@ def _decider(thresholds: Sequence[Threshold]) -> str:
     return "all together decided" if one.group == ALL else f"the source {one.group} decided"
 
 
+def _flags(policy: PolicySpec, reals: Scores, spreads: Scores) -> NDArray[np.int64]:
+    """[N]: 2 synthetic, 1 suspicious, 0 neither."""
+    wide = spreads >= (np.inf if policy.disagreement is None else policy.disagreement)
+    flagged = (reals >= policy.suspicious) | wide
+    return flagged.astype(np.int64) + (reals >= policy.synthetic)
+
+
 def _rows(
-    reals: Scores,
+    flags: NDArray[np.int64],
     sources: Sequence[str],
-    policy: PolicySpec,
     upper: Sequence[Threshold],
     lower: Sequence[Threshold],
+    apart: Sequence[Threshold],
 ) -> list[SourceRow]:
-    """One row a group of the thresholds; each bound is that of the group's own threshold, or lower."""
+    """One row a group. Its bounds are those of its own thresholds: the ones in force are no lower."""
     names, rows = np.asarray(sources), []
-    for high, low in zip(upper, lower, strict=True):
-        scores = reals if high.group == ALL else reals[names == high.group]
-        synthetic, flagged = (int((scores >= cut).sum()) for cut in (policy.synthetic, policy.suspicious))
-        rows.append(SourceRow(high.group, len(scores), synthetic, flagged, high.upper, low.upper))
+    for index, (high, low) in enumerate(zip(upper, lower, strict=True)):
+        found = flags if high.group == ALL else flags[names == high.group]
+        bound = min(1.0, low.upper + (apart[index].upper if apart else 0.0))
+        counts = int((found == 2).sum()), int((found > 0).sum())
+        rows.append(SourceRow(high.group, len(found), *counts, high.upper, bound))
     return rows

@@ -10,6 +10,7 @@ from models.bundle import Bundle
 from models.calibrate import Fusion, Platt
 from models.data import load, load_at
 from models.layouts import Picture
+from models.resave import saved_as_jpeg
 from models.spec import Manifest, ViewSpec
 from models.synthesis.base import RGB
 from models.views import render_all
@@ -78,10 +79,58 @@ def score(
     return np.concatenate(found).astype(np.float64)
 
 
+def score_copies(
+    run: Run,
+    manifest: Manifest,
+    pictures: Sequence[Picture],
+    logits: NDArray[np.float64],
+    *,
+    short_side: int | None = 256,
+    change: Change | None = None,
+) -> NDArray[np.float64]:
+    """Raw logits [N, D] of the copies that the policy asks for; those of the picture where it asks for none.
+
+    As in service: what would be flagged by its own logits [N, D] is scored again, saved as JPEG.
+    """
+    policy = manifest.policy
+    if policy.recheck is None:
+        return logits
+    flagged = probabilities(manifest, logits) >= policy.suspicious
+    if policy.disagreement is not None:
+        flagged |= spreads(manifest, logits) >= policy.disagreement
+    chosen = np.flatnonzero(flagged)
+    if not len(chosen):
+        return logits
+    again = resaved(policy.recheck, change)
+    copies = logits.copy()
+    some = [pictures[index] for index in chosen]
+    copies[chosen] = score(run, manifest.views, some, short_side=short_side, change=again)
+    return copies
+
+
+def resaved(quality: int, change: Change | None = None) -> Change:
+    """`change`, where there is one, then saved once more as JPEG."""
+
+    def both(rgb: RGB) -> RGB:
+        return saved_as_jpeg(rgb if change is None else change(rgb), quality)
+
+    return both
+
+
+def spreads(manifest: Manifest, logits: NDArray[np.float64]) -> NDArray[np.float64]:
+    """How far apart [N] the log-odds of the detectors with a weight lie, of raw logits [N, D]."""
+    heard = [detector.weight > 0 for detector in manifest.detectors]
+    return np.ptp(_log_odds(manifest, logits)[:, heard], axis=1) if any(heard) else np.zeros(len(logits))
+
+
+def _log_odds(manifest: Manifest, logits: NDArray[np.float64]) -> NDArray[np.float64]:
+    lines = [Platt(detector.slope, detector.intercept) for detector in manifest.detectors]
+    return np.stack([line.apply(logits[:, index]) for index, line in enumerate(lines)], axis=1)
+
+
 def probabilities(manifest: Manifest, logits: NDArray[np.float64]) -> NDArray[np.float64]:
     """Fused probability [N] of raw logits [N, D], by the manifest's calibration and weights."""
-    lines = [Platt(detector.slope, detector.intercept) for detector in manifest.detectors]
-    calibrated = np.stack([line.apply(logits[:, index]) for index, line in enumerate(lines)], axis=1)
+    calibrated = _log_odds(manifest, logits)
     weights = np.array([detector.weight for detector in manifest.detectors])
     return Fusion(weights, manifest.fusion_bias, penalty=0.0, held_out_loss=float("nan")).apply(calibrated)
 

@@ -15,7 +15,7 @@ from models.spec import Manifest
 from stream.errors import CannotEvaluate, NotApplicable, Undeliverable
 from stream.policy import Policy
 from stream.reasons import Reason
-from stream.types import Judgement, Verdict
+from stream.types import FLAGGED, Judgement, Verdict
 
 
 def calibrate(manifest: Manifest, logits: NDArray[np.floating]) -> NDArray[np.float64]:
@@ -33,6 +33,13 @@ def fuse(manifest: Manifest, logits: NDArray[np.floating]) -> NDArray[np.float64
     return _sigmoid(log_odds)
 
 
+def spread(manifest: Manifest, logits: NDArray[np.floating]) -> NDArray[np.float64]:
+    """How far apart [N] the log-odds of the detectors with a say lie, of raw logits [N, D]."""
+    heard = [detector.weight > 0 for detector in manifest.detectors]
+    log_odds = calibrate(manifest, logits)[:, heard]
+    return np.ptp(log_odds, axis=1) if any(heard) else np.zeros(len(logits))
+
+
 def _sigmoid(x: NDArray[np.float64]) -> NDArray[np.float64]:
     small = np.exp(-np.abs(x))  # in 0..1, so nothing overflows
     return np.where(x >= 0, 1.0, small) / (1.0 + small)
@@ -46,22 +53,42 @@ class Judge:
         self._policy = policy
         self._names = tuple(detector.name for detector in manifest.detectors)
 
-    def judge(self, logits: NDArray[np.floating], tenant: str) -> Judgement:
+    @property
+    def recheck(self) -> int | None:
+        """JPEG quality of the copies that the policy asks for; None: it asks for none."""
+        return self._policy.recheck
+
+    def doubtful(self, logits: NDArray[np.floating], tenant: str) -> bool:
+        """Whether a picture of these logits [F, D] would be flagged: only then can a copy change anything.
+
+        Raises as `judge` does.
+        """
+        self._check(logits)
+        scores, spreads = fuse(self._manifest, logits), spread(self._manifest, logits)
+        return self._classify(float(scores.max()), float(spreads.max()), tenant)[0] in FLAGGED
+
+    def judge(
+        self, logits: NDArray[np.floating], tenant: str, copy: NDArray[np.floating] | None = None
+    ) -> Judgement:
         """The judgement on one picture from the logits [F, D] of its F sampled frames.
 
-        The highest-scoring frame decides. Raises Undeliverable where a logit is not a number:
-        that is a defect of the engine, and must not pass for a clean picture.
+        The highest-scoring frame decides. With the logits of a `copy` [F, D], the lower score of each frame
+        counts, and the lower spread: what flags a picture has to outlive one more saving, and a copy can
+        only ever make a verdict milder. Raises Undeliverable where a logit is not a number: that is a
+        defect of the engine, and must not pass for a clean picture.
         """
-        if logits.ndim != 2 or logits.shape[0] == 0 or logits.shape[1] != len(self._names):
-            raise ValueError(f"logits of shape [F, {len(self._names)}] were expected, not {logits.shape}")
-        if not np.isfinite(logits).all():
-            named = dict(zip(self._names, logits.max(axis=0).tolist(), strict=True))
-            raise Undeliverable(Reason.INTERNAL_ERROR, f"the engine gave a logit that is no number: {named}")
-        scores = fuse(self._manifest, logits)  # [F]
+        self._check(logits)
+        scores, spreads = fuse(self._manifest, logits), spread(self._manifest, logits)  # [F], [F]
+        if copy is not None:
+            self._check(copy)
+            again = fuse(self._manifest, copy)
+            logits = np.where((again < scores)[:, None], copy, logits)
+            scores = np.minimum(scores, again)
+            spreads = np.minimum(spreads, spread(self._manifest, copy))
         top = int(scores.argmax())
-        verdict, reasons = self._classify(float(scores[top]), tenant)
-        if len(scores) > 1:
-            reasons = (*reasons, Reason.ANIMATED)
+        verdict, reasons = self._classify(float(scores[top]), float(spreads.max()), tenant)
+        reasons += (Reason.RECHECKED,) if copy is not None else ()
+        reasons += (Reason.ANIMATED,) if len(scores) > 1 else ()
         deciding: Mapping[str, float] = dict(zip(self._names, logits[top].tolist(), strict=True))
         return Judgement(verdict, float(scores[top]), deciding, reasons, self._policy.id)
 
@@ -70,10 +97,19 @@ class Judge:
         verdict: Verdict = "not_applicable" if isinstance(error, NotApplicable) else "unable_to_evaluate"
         return Judgement(verdict, None, dict.fromkeys(self._names), (error.reason,), self._policy.id)
 
-    def _classify(self, score: float, tenant: str) -> tuple[Verdict, tuple[Reason, ...]]:
-        thresholds = self._policy.thresholds(tenant)
+    def _check(self, logits: NDArray[np.floating]) -> None:
+        if logits.ndim != 2 or logits.shape[0] == 0 or logits.shape[1] != len(self._names):
+            raise ValueError(f"logits of shape [F, {len(self._names)}] were expected, not {logits.shape}")
+        if not np.isfinite(logits).all():
+            named = dict(zip(self._names, logits.max(axis=0).tolist(), strict=True))
+            raise Undeliverable(Reason.INTERNAL_ERROR, f"the engine gave a logit that is no number: {named}")
+
+    def _classify(self, score: float, apart: float, tenant: str) -> tuple[Verdict, tuple[Reason, ...]]:
+        thresholds, bound = self._policy.thresholds(tenant), self._policy.disagreement
         if score >= thresholds.synthetic:
             return "synthetic", (Reason.ABOVE_SYNTHETIC,)
         if score >= thresholds.suspicious:
             return "suspicious", (Reason.ABOVE_SUSPICIOUS,)
+        if bound is not None and apart >= bound:
+            return "suspicious", (Reason.DETECTORS_DISAGREE,)
         return "authentic", ()

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from PIL.ImageFile import ImageFile
 
+from models.resave import saved_as_jpeg
 from models.spec import ViewSpec
 from models.views import MIN_SIDE, blank, render_all, too_small
 from stream.decode_formats import ends_early, frame_count, open_as, sniff
@@ -58,9 +59,10 @@ class Limits:
     memory_mb: int  # MiB that one decoding may take
 
 
-def decode(data: bytes, views: Sequence[ViewSpec], limits: Limits) -> Views:
+def decode(data: bytes, views: Sequence[ViewSpec], limits: Limits, resave: int | None = None) -> Views:
     """Every view of up to `sample_frames` frames, spread evenly over the picture's frames.
 
+    With `resave`, of a copy of each frame saved once more as JPEG of that quality (models/resave.py).
     Frames that are blank or too small are left out. Raises NotApplicable where no frame is left,
     and CannotEvaluate where the file cannot be decoded or goes beyond a limit.
     """
@@ -76,25 +78,32 @@ def decode(data: bytes, views: Sequence[ViewSpec], limits: Limits) -> Views:
         _check_size(image, limits)
         count = frame_count(image, data, limits.max_frames)
         _check_frames(image, count, limits)
-    return _views(image, name, data, count, views, limits)
+    return _views(image, _File(name, data, count), views, limits, resave)
+
+
+@dataclass(frozen=True, slots=True)
+class _File:
+    name: str  # of its format
+    data: bytes
+    frames: int
 
 
 def _views(
-    image: ImageFile, name: str, data: bytes, count: int, views: Sequence[ViewSpec], limits: Limits
+    image: ImageFile, file: _File, views: Sequence[ViewSpec], limits: Limits, resave: int | None
 ) -> Views:
     facts: PictureFacts | None = None
     rendered: list[dict[str, NDArray[np.uint8]]] = []
     unfit: NotApplicable | None = None
-    for index in spread(count, limits.sample_frames):
-        with _faults_as_reasons(name, data, limits):
-            if count > 1:
+    for index in spread(file.frames, limits.sample_frames):
+        with _faults_as_reasons(file.name, file.data, limits):
+            if file.frames > 1:
                 image.seek(index)
             _check_size(image, limits)
             rgb = upright_rgb(image)
-        facts = facts or PictureFacts(name, rgb.shape[1], rgb.shape[0], count)
+        facts = facts or PictureFacts(file.name, rgb.shape[1], rgb.shape[0], file.frames)
         reason = _unfit(rgb)
         if reason is None:
-            rendered.append(render_all(rgb, views))
+            rendered.append(render_all(rgb if resave is None else saved_as_jpeg(rgb, resave), views))
         unfit = unfit or reason
     if not rendered or facts is None:
         raise unfit or NotApplicable(Reason.BLANK)

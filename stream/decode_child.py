@@ -36,17 +36,20 @@ def main(descriptor: int) -> None:
         send(connection, b"")
         try:
             while True:
-                data = bytes(receive(connection, _NO_LIMIT))
+                body = memoryview(receive(connection, _NO_LIMIT))
+                data, resave = bytes(body[1:]), body[0] or None
                 signal.setitimer(signal.ITIMER_REAL, limits.timeout_s + _ORPHAN_S)
-                send(connection, *_answer(data, views, limits))
+                send(connection, *_answer(data, views, limits, resave))
                 signal.setitimer(signal.ITIMER_REAL, 0)
         except WireError:
             return  # the parent has closed the pool, or is gone
 
 
-def _answer(data: bytes, views: Sequence[ViewSpec], limits: Limits) -> list[bytes | memoryview]:
+def _answer(
+    data: bytes, views: Sequence[ViewSpec], limits: Limits, resave: int | None
+) -> list[bytes | memoryview]:
     try:
-        return _encoded(decode(data, views, limits))
+        return _encoded(decode(data, views, limits, resave))
     except CannotEvaluate as error:
         return _refusal(not isinstance(error, NotApplicable), error.reason, error.detail)
     except MemoryError:

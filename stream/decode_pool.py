@@ -49,13 +49,13 @@ class DecodePool:
             self._slots.put(self._start())
         self._threads = ThreadPoolExecutor(processes, thread_name_prefix="decode")
 
-    def submit(self, data: bytes) -> Future[Views]:
-        """The views of one picture.
+    def submit(self, data: bytes, resave: int | None = None) -> Future[Views]:
+        """The views of one picture, or of its copy saved once more as JPEG of quality `resave`.
 
         The future raises CannotEvaluate and NotApplicable as `stream.decode.decode` does, besides
         decode_timeout and decoder_crashed, and Outage where no process can be started.
         """
-        return self._threads.submit(self._decode, data)
+        return self._threads.submit(self._decode, data, resave)
 
     @property
     def processes(self) -> frozenset[int]:
@@ -72,14 +72,14 @@ class DecodePool:
         for process in tuple(self._running):
             self._end(process)
 
-    def _decode(self, data: bytes) -> Views:
+    def _decode(self, data: bytes, resave: int | None) -> Views:
         process = self._slots.get()
         try:
             if process is None or not process.usable:
                 self._end(process)
                 process = None
                 process = self._start()
-            return process.decode(data)
+            return process.decode(data, resave)
         except CannotEvaluate as error:
             if self._closing.is_set() and error.reason == Reason.DECODER_CRASHED:
                 raise Outage(PART, "the pool was closed") from error

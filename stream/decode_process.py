@@ -61,8 +61,8 @@ class DecodeProcess:
         """Whether it can take another picture."""
         return self._usable and self._process.poll() is None
 
-    def decode(self, data: bytes) -> Views:
-        """The views of one picture.
+    def decode(self, data: bytes, resave: int | None = None) -> Views:
+        """The views of one picture, or of its copy saved once more as JPEG of quality `resave`.
 
         Raises CannotEvaluate and NotApplicable as `stream.decode.decode` does; CannotEvaluate with
         decode_timeout or decoder_crashed, after which it is not usable any more; and Outage where
@@ -73,7 +73,7 @@ class DecodeProcess:
         self._usable = False
         try:
             self._connection.settimeout(self._limits.timeout_s)
-            send(self._connection, data)
+            send(self._connection, bytes([resave or 0]), data)
             made = self._answer(deadline)
         except TimeoutError as error:
             self.kill()

@@ -1,7 +1,8 @@
 """How a decoding process and its parent speak: bodies on a socket, each behind 4 bytes of length.
 
 First in: {"views": [...], "limits": {...}}. First out: an empty body, "ready". Then for each picture
-in: the file; out: a JSON header, a line feed and (where it has "facts") the raw pixels of each view.
+in: one byte (0, or the JPEG quality of the copy to make of it first) and the file; out: a JSON header, a
+line feed and (where it has "facts") the raw pixels of each view.
 No pickles: a decoder that a hostile file took over can lie to its parent, but run nothing in it.
 """
 

@@ -16,7 +16,7 @@ from stream.measures import MeasuredEngine
 from stream.policy import load_policy
 from stream.retry import persist
 from stream.settings import Settings
-from stream.steps import Parts, Steps
+from stream.steps import Parts, Recheck, Steps
 from stream.store import Store
 from stream.telemetry import Telemetry
 
@@ -54,6 +54,7 @@ async def load_parts(settings: Settings, telemetry: Telemetry) -> Parts:
         unable=judge.unable,
         write=store.write,
         bury=store.bury,
+        recheck=_recheck(judge, decoder),
     )
     telemetry.about = {
         "bundle": bundle.manifest.name,
@@ -63,3 +64,9 @@ async def load_parts(settings: Settings, telemetry: Telemetry) -> Parts:
     }
     described = f"bundle {bundle.manifest.name} ({bundle.id}) on {engine.name} {engine.precision}"
     return Parts(steps, store.label, bundle.id, decoders, described, close)
+
+
+def _recheck(judge: Judge, decoder: DecodePool) -> Recheck | None:
+    if judge.recheck is None:
+        return None
+    return Recheck(judge.doubtful, functools.partial(decoder.submit, resave=judge.recheck))

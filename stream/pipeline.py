@@ -10,7 +10,7 @@ import asyncio
 import functools
 import logging
 from collections.abc import Awaitable, Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TypeVar
@@ -26,7 +26,7 @@ from stream.reasons import Reason
 from stream.retry import pauses, persist
 from stream.settings import Settings
 from stream.sources import Sources, Visit
-from stream.steps import Flags, Parts
+from stream.steps import Flags, Parts, Recheck
 from stream.telemetry import Telemetry
 from stream.types import FLAGGED, DeadLetter, Fetched, Job, Judgement, Origin, Outcome, PictureFacts, Views
 
@@ -194,14 +194,26 @@ class Pipeline:
         finally:
             visit.leave()
         entered()
-        views = await persist(functools.partial(self._decode, way.fetched.data), self._telemetry)
+        data, again = way.fetched.data, self._steps.recheck
+        views = await persist(functools.partial(self._decode, self._steps.decode, data), self._telemetry)
         way.facts = views.facts
-        way.fetched = Fetched(b"", way.fetched.sha256)  # the views are all that is needed from here on
-        way.bytes.resize(sum(array.nbytes for array in views.arrays.values()))
+        way.fetched = Fetched(b"", way.fetched.sha256)
+        data = data if again else b""  # the views are all that is needed from here on
+        way.bytes.resize(len(data) + sum(array.nbytes for array in views.arrays.values()))
         await way.seat.move(self._rooms.detecting)
         # Views have one shape whatever the picture, so what fails here is the engine and not the upload.
         logits = await persist(functools.partial(self._detect, views), self._telemetry)
-        return self._steps.judge(logits, way.job.upload.tenant)
+        copy = await self._rechecked(again, data, logits, way.job.upload.tenant) if again else None
+        return self._steps.judge(logits, way.job.upload.tenant, copy)
+
+    async def _rechecked(
+        self, again: Recheck, data: bytes, logits: NDArray[np.float32], tenant: str
+    ) -> NDArray[np.float32] | None:
+        """The logits of the picture's copy, where the policy asks for one. Keeps the seat that it has."""
+        if not again.wanted(logits, tenant):
+            return None
+        views = await persist(functools.partial(self._decode, again.copy, data), self._telemetry)
+        return await persist(functools.partial(self._detect, views), self._telemetry)
 
     async def _fetched(self, way: _Way, visit: Visit, entered: "_Once") -> Fetched:
         """Fetch by turns (stream/sources.py), as often as it takes."""
@@ -225,9 +237,9 @@ class Pipeline:
         with self._timed["fetch"].time():
             return await loop.run_in_executor(self._threads.fetch, self._steps.fetch, upload)
 
-    async def _decode(self, data: bytes) -> Views:
+    async def _decode(self, decode: Callable[[bytes], Future[Views]], data: bytes) -> Views:
         with self._timed["decode"].time():
-            return await asyncio.wrap_future(self._steps.decode(data))
+            return await asyncio.wrap_future(decode(data))
 
     async def _detect(self, views: Views) -> NDArray[np.float32]:
         with self._timed["detect"].time():

@@ -40,6 +40,8 @@ class PolicyFile(Thresholds):
     schema_: Literal["pixassay.policy/1"] = Field(default="pixassay.policy/1", alias="schema")
     name: str = Field(min_length=1, max_length=100, pattern=r"^\S+$")
     basis: str = Field(min_length=1)  # in words: the false-positive rate aimed at, and on which photographs
+    disagreement: float | None = Field(default=None, gt=0)  # see models.spec.PolicySpec
+    recheck: int | None = Field(default=None, ge=50, le=100)
     tenants: dict[str, Thresholds] = {}
 
 
@@ -52,6 +54,10 @@ class Policy:
     synthetic: float
     tenants: Mapping[str, Thresholds]
     document: Mapping[str, Any]  # as it is registered in the database
+    disagreement: float | None = (
+        None  # distance of the detectors' log-odds from which a picture is suspicious
+    )
+    recheck: int | None = None  # JPEG quality of the copy on which a flagged picture is scored again
 
     def thresholds(self, tenant: str) -> Thresholds:
         """The thresholds that hold for one tenant."""
@@ -85,7 +91,8 @@ def policy_of_bundle(manifest: Manifest) -> Policy:
 
 
 def _versioned(written: PolicyFile) -> Policy:
-    document = written.model_dump(mode="json", by_alias=True)
+    # What a policy does not use is no part of its content: its id is that of the days before it could.
+    document = written.model_dump(mode="json", by_alias=True, exclude_none=True)
     digest = hashlib.sha256(orjson.dumps(document, option=orjson.OPT_SORT_KEYS)).hexdigest()
     return Policy(
         id=f"{written.name}-{digest[:12]}",
@@ -93,4 +100,6 @@ def _versioned(written: PolicyFile) -> Policy:
         synthetic=written.synthetic,
         tenants=written.tenants,
         document=document,
+        disagreement=written.disagreement,
+        recheck=written.recheck,
     )

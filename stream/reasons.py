@@ -9,6 +9,9 @@ class Reason(StrEnum):
     # Why a picture was flagged.
     ABOVE_SYNTHETIC = "above_synthetic"  # fused score at or above the policy's synthetic threshold
     ABOVE_SUSPICIOUS = "above_suspicious"  # fused score at or above the policy's suspicious threshold
+    DETECTORS_DISAGREE = (
+        "detectors_disagree"  # its score is low, but the detectors differ by more than allowed
+    )
     # Why a picture holds nothing to judge (`not_applicable`).
     TOO_SMALL = "too_small"  # a side is shorter than the smallest side that the views accept
     BLANK = "blank"  # one flat colour
@@ -26,6 +29,7 @@ class Reason(StrEnum):
     HASH_MISMATCH = "hash_mismatch"  # the bytes do not have the sha256 that the event states
     # Notes on how a picture was judged.
     ANIMATED = "animated"  # several frames were sampled; the highest-scoring one decides
+    RECHECKED = "rechecked"  # a copy saved once more as JPEG was scored too; the lower score counts
     # Why a record became a dead letter.
     BAD_JSON = "bad_json"  # not UTF-8 JSON
     UNKNOWN_SCHEMA = "unknown_schema"  # neither pixassay.upload/1 nor an S3 event notification

@@ -37,8 +37,14 @@ class Scorer:
             views = await asyncio.wrap_future(self.pool.submit(data))
         except CannotEvaluate as error:
             return self.judge.unable(error), None
-        logits = await self.detector.score(views.arrays)
-        return self.judge.judge(logits, tenant), views.facts
+        logits, copy = await self.detector.score(views.arrays), None
+        if self.judge.recheck is not None and self.judge.doubtful(logits, tenant):
+            try:
+                again = await asyncio.wrap_future(self.pool.submit(data, self.judge.recheck))
+            except CannotEvaluate as error:  # say, its time ran out
+                return self.judge.unable(error), views.facts
+            copy = await self.detector.score(again.arrays)
+        return self.judge.judge(logits, tenant, copy), views.facts
 
 
 @asynccontextmanager

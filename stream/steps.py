@@ -14,16 +14,25 @@ from stream.types import DeadLetter, Fetched, Judgement, Outcome, Views
 
 
 @dataclass(frozen=True, slots=True)
+class Recheck:
+    """Scoring again on a copy, where the policy asks for it."""
+
+    wanted: Callable[[NDArray[np.float32], str], bool]  # logits, tenant
+    copy: Callable[[bytes], Future[Views]]  # decode, of the copy
+
+
+@dataclass(frozen=True, slots=True)
 class Steps:
     """fetch, write and bury block; the others must not. Each raises only from stream/errors.py."""
 
     fetch: Callable[[Upload], Fetched]
     decode: Callable[[bytes], Future[Views]]
     score: Callable[[Mapping[str, NDArray[np.uint8]]], Awaitable[NDArray[np.float32]]]
-    judge: Callable[[NDArray[np.float32], str], Judgement]
+    judge: Callable[[NDArray[np.float32], str, NDArray[np.float32] | None], Judgement]  # the last: of a copy
     unable: Callable[[CannotEvaluate], Judgement]
     write: Callable[[list[Outcome]], list[Outcome | Undeliverable | None]]  # None: it was erased
     bury: Callable[[list[DeadLetter]], list[bool]]  # False: it was erased
+    recheck: Recheck | None = None
 
 
 class Flags(Protocol):

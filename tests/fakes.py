@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from stream.errors import CannotEvaluate, NotApplicable, Undeliverable
 from stream.events import Label, Upload, verdict_id
 from stream.reasons import Reason
-from stream.steps import Parts, Steps
+from stream.steps import Parts, Recheck, Steps
 from stream.types import DeadLetter, Fetched, Job, Judgement, Origin, Outcome, PictureFacts, Verdict, Views
 
 BUNDLE = "bundle-1"
@@ -66,6 +66,7 @@ class FakeParts:
         self.score_delay_s = 0.0
         self.erased: set[str] = set()  # upload ids of which no dead letter is kept
         self.lenient = False  # nothing is flagged any more
+        self.rechecks = False  # what would be flagged is scored again on a copy
         self.gate: threading.Event | None = None  # fetches wait until it is set
         self.lock = threading.Lock()
 
@@ -92,6 +93,11 @@ class FakeParts:
             answer.set_exception(error)
         return answer
 
+    def copy(self, data: bytes) -> Future[Views]:
+        """Decode a picture saved once more: what was fragile in it is gone."""
+        self.calls["copy"] += 1
+        return self.decode(b"clean" if b"fragile" in data else data)
+
     async def score(self, arrays: Mapping[str, NDArray[np.uint8]]) -> NDArray[np.float32]:
         self.calls["score"] += 1
         self.score_fault("")
@@ -99,7 +105,10 @@ class FakeParts:
         self.calls["scored"] += 1
         return arrays["global"].reshape(len(arrays["global"]), -1)[:, :1].astype(np.float32)
 
-    def judge(self, logits: NDArray[np.float32], tenant: str) -> Judgement:
+    def judge(
+        self, logits: NDArray[np.float32], tenant: str, copy: NDArray[np.float32] | None = None
+    ) -> Judgement:
+        logits = logits if copy is None else np.minimum(logits, copy)
         if logits.max() > 0 and not self.lenient:
             return Judgement("synthetic", 0.9, {"d": 1.0}, (Reason.ABOVE_SYNTHETIC,), POLICY)
         return Judgement("authentic", 0.1, {"d": -1.0}, (), POLICY)
@@ -141,7 +150,10 @@ class FakeParts:
 
     def parts(self) -> Parts:
         """As the worker takes them."""
-        steps = Steps(self.fetch, self.decode, self.score, self.judge, self.unable, self.write, self.bury)
+        again = Recheck(lambda logits, tenant: bool(logits.max() > 0), self.copy) if self.rechecks else None
+        steps = Steps(
+            self.fetch, self.decode, self.score, self.judge, self.unable, self.write, self.bury, again
+        )
         return Parts(steps, self.label, BUNDLE, 1, "fakes", self.close)
 
 

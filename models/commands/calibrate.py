@@ -23,6 +23,15 @@ def calibrate(
     suspicious_rate: Annotated[
         float, typer.Option(min=1e-4, max=0.5, help="share that may be called suspicious or synthetic")
     ] = 0.1,
+    disagreement_rate: Annotated[
+        float,
+        typer.Option(
+            min=0, max=0.5, help="share of these that may be so for their detectors' disagreement alone"
+        ),
+    ] = 0.0,
+    recheck: Annotated[
+        bool, typer.Option(help="score what would be flagged again, saved as JPEG: the lower score counts")
+    ] = True,
     confidence: Annotated[
         float, typer.Option(min=0.5, max=0.999, help="of the bounds, and of the test of small sources")
     ] = 0.95,
@@ -33,14 +42,17 @@ def calibrate(
     from models.holdout import parse_holdout
     from models.layouts import scan
     from models.policy_fit import Rates
+    from models.resave import QUALITY
 
-    if synthetic_rate > suspicious_rate:
-        raise typer.BadParameter("it includes the synthetic ones", param_hint="--suspicious-rate")
+    if synthetic_rate + disagreement_rate > suspicious_rate:
+        raise typer.BadParameter("it includes the other two", param_hint="--suspicious-rate")
     split = split_pictures(scan(data), holdout=parse_holdout(hold_out or []))
     fitted, rest = halves(split.validation)
     test = set(split.test)
     reals = [p for p in (*rest, *split.unseen) if p.label == 0 and p not in test]
-    rates = Rates(synthetic_rate, suspicious_rate, confidence)
+    rates = Rates(
+        synthetic_rate, suspicious_rate, disagreement_rate, confidence, QUALITY if recheck else None
+    )
     done, chosen = calibrate_bundle(load_bundle(bundle), fitted, reals, rates)
     described = (
         f"{len(split.test)} test pictures whose photographs and prompts were not trained on, short side 256; "

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy.special import expit, logit
 
 from models.bundle import MANIFEST, Bundle, load_bundle
-from models.scoring import Engine, Run, open_engine, probabilities
+from models.scoring import Engine, Run, open_engine, probabilities, spreads
 from models.spec import Manifest, ViewSpec
 
 Values = NDArray[np.float64]
@@ -30,15 +30,17 @@ class Method:
     scores: Values  # [N] in [0, 1]
     margins: Values  # [N] the same order of pictures, not squeezed into [0, 1]
     cuts: tuple[float, ...]  # ascending; the last is that of `synthetic`
+    widened: NDArray[np.bool_] | None = None  # [N]: at least suspicious, because the detectors disagree
 
     @property
     def threshold(self) -> float:
         return self.cuts[-1]
 
-    def verdicts(self, scores: Values | None = None) -> NDArray[np.int64]:
-        """0 below all cuts, 1 from the first, ...: of its own scores, or of these. Flagged where >= cut."""
-        found = np.searchsorted(self.cuts, self.scores if scores is None else scores, side="right")
-        return np.asarray(found, dtype=np.int64)
+    def verdicts(self) -> NDArray[np.int64]:
+        """[N]: 0 below all cuts, 1 from the first, ... Flagged where >= cut."""
+        found = np.searchsorted(self.cuts, self.scores, side="right")
+        least = 0 if self.widened is None else self.widened
+        return np.asarray(np.maximum(found, least), dtype=np.int64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,14 +50,15 @@ class Contender:
     name: str
     views: Sequence[ViewSpec]
     run: Run
-    read: Callable[[Values], list[Method]]  # logits [N, D] -> methods
+    read: Callable[[Values, Values], list[Method]]  # logits [N, D], those of the copies -> methods
+    recheck: Manifest | None = None  # whose policy asks for copies of what it would flag; None: no copies
 
 
 def of_bundle(bundle: Bundle, engine: Engine, threads: int = 1) -> Contender:
     """The bundle under evaluation: its ensemble, the plain mean of its logits, and each detector."""
     manifest = bundle.manifest
 
-    def read(logits: Values) -> list[Method]:
+    def read(logits: Values, copies: Values) -> list[Method]:
         lines = np.array([[one.slope, one.intercept] for one in manifest.detectors])  # [D, 2]
         calibrated = logits * lines[:, 0] + lines[:, 1]
         mean = calibrated.mean(axis=1)
@@ -64,9 +67,9 @@ def of_bundle(bundle: Bundle, engine: Engine, threads: int = 1) -> Contender:
             for i, one in enumerate(manifest.detectors)
         ]
         averaged = Method(MEAN, "mean of the calibrated logits", expit(mean), mean, EVEN)
-        return [_fused(ENSEMBLE, "stacked, as served", manifest, logits), averaged, *singles]
+        return [_fused(ENSEMBLE, "stacked, as served", manifest, logits, copies), averaged, *singles]
 
-    return Contender(manifest.name, manifest.views, open_engine(bundle, engine, threads), read)
+    return Contender(manifest.name, manifest.views, open_engine(bundle, engine, threads), read, manifest)
 
 
 def beside(name: str, folder: Path, engine: Engine, threads: int = 1) -> Contender:
@@ -80,16 +83,20 @@ def _beside_bundle(name: str, folder: Path, engine: Engine, threads: int) -> Con
     bundle = load_bundle(folder)
     manifest = bundle.manifest
 
-    def read(logits: Values) -> list[Method]:
-        return [_fused(name, f"bundle {bundle.id} on {manifest.tower}", manifest, logits)]
+    def read(logits: Values, copies: Values) -> list[Method]:
+        return [_fused(name, f"bundle {bundle.id} on {manifest.tower}", manifest, logits, copies)]
 
-    return Contender(name, manifest.views, open_engine(bundle, engine, threads), read)
+    return Contender(name, manifest.views, open_engine(bundle, engine, threads), read, manifest)
 
 
-def _fused(name: str, what: str, manifest: Manifest, logits: Values) -> Method:
-    scores = probabilities(manifest, logits)
+def _fused(name: str, what: str, manifest: Manifest, logits: Values, copies: Values) -> Method:
+    """As stream/decide.py has it: the lower of the scores of a picture and of its copy."""
+    policy = manifest.policy
+    scores = np.minimum(probabilities(manifest, logits), probabilities(manifest, copies))
     margins = logit(np.clip(scores, 1e-15, 1 - 1e-15))
-    return Method(name, what, scores, margins, (manifest.policy.suspicious, manifest.policy.synthetic))
+    apart = np.minimum(spreads(manifest, logits), spreads(manifest, copies))
+    widened = None if policy.disagreement is None else apart >= policy.disagreement
+    return Method(name, what, scores, margins, (policy.suspicious, policy.synthetic), widened)
 
 
 def _run(name: str, folder: Path) -> Contender:
@@ -105,7 +112,7 @@ def _run(name: str, folder: Path) -> Contender:
             logits = ensemble({view: torch.from_numpy(pixels) for view, pixels in views.items()})
         return np.asarray(logits.numpy(), dtype=np.float32)
 
-    def read(logits: Values) -> list[Method]:
+    def read(logits: Values, _: Values) -> list[Method]:
         mean = logits.mean(axis=1)
         what = f"checkpoint on {ensemble.tower.name}, not calibrated"
         return [Method(name, what, expit(mean), mean, EVEN)]

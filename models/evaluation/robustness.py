@@ -8,8 +8,8 @@ import numpy as np
 
 from models import augment, metrics
 from models.evaluation.contenders import Method
-from models.evaluation.flips import saved_as_jpeg
 from models.evaluation.tables import Panel
+from models.resave import saved_as_jpeg
 from models.scoring import Change
 
 UNTOUCHED = "none"
@@ -48,7 +48,7 @@ def robustness_rows(
 
 def _row(on: Panel, change: str, clean: Method, after: Method) -> RobustnessRow:
     real, scores = on.labels == 0, after.scores
-    flips = clean.verdicts(scores) != clean.verdicts()
+    flips = after.verdicts() != clean.verdicts()
     found = [metrics.auc(scores[real], scores[on.fakes_of(name)]) for name in on.generators]
     return RobustnessRow(
         change=change,

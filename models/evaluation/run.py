@@ -10,12 +10,13 @@ from models import metrics
 from models.bundle import Bundle
 from models.evaluation.comparison import MethodRow, method_rows
 from models.evaluation.contenders import ENSEMBLE, MEAN, Contender, Method, of_bundle
-from models.evaluation.flips import FlipRow, flip_rows, flipped_verdicts, saved_as_jpeg
+from models.evaluation.flips import FlipRow, flip_rows, flipped_verdicts
 from models.evaluation.robustness import RobustnessRow, robustness_rows
 from models.evaluation.strata import StratumRow, stratum_rows
 from models.evaluation.tables import DRAWS, Panel, Table, panel, tabulate
 from models.layouts import Picture
-from models.scoring import Change, Engine, score
+from models.resave import saved_as_jpeg
+from models.scoring import Change, Engine, score, score_copies
 
 SHORT_SIDE = 256
 
@@ -79,12 +80,17 @@ def evaluate_bundle(
         logits = score(
             contender.run, contender.views, chosen, short_side=side, change=change, progress=progress
         )
-        return contender.read(logits)
+        copies = logits
+        if contender.recheck is not None:
+            copies = score_copies(
+                contender.run, contender.recheck, chosen, logits, short_side=side, change=change
+            )
+        return contender.read(logits, copies)
 
     methods = {method.name: method for judge in judges for method in judged(judge, pictures)}
     tables = {name: tabulate(on, method) for name, method in methods.items()}
     resaved = judged(main, [pictures[index] for index in on.reals], saved_as_jpeg)[0]
-    flipped = flipped_verdicts(methods[ENSEMBLE], on.labels, resaved.scores)
+    flipped = flipped_verdicts(methods[ENSEMBLE], on.labels, resaved)
     changed = {
         name: [method for judge in judges for method in judged(judge, pictures, change)]
         for name, change in (settings.grid or {}).items()

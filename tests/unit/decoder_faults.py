@@ -18,7 +18,7 @@ from stream.decode import Limits, decode
 from stream.types import Views
 
 
-def faulty(data: bytes, views: Sequence[ViewSpec], limits: Limits) -> Views:
+def faulty(data: bytes, views: Sequence[ViewSpec], limits: Limits, resave: int | None = None) -> Views:
     """`decode`, or the fault that the data asks for."""
     match data.split(b" ")[0]:
         case b"hang":
@@ -45,7 +45,7 @@ def faulty(data: bytes, views: Sequence[ViewSpec], limits: Limits) -> Views:
             return Views(
                 made.facts, {name: np.repeat(array, 50, axis=0) for name, array in made.arrays.items()}
             )
-    return decode(data, views, limits)
+    return decode(data, views, limits, resave)
 
 
 def main(descriptor: int) -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream.decide import Judge, calibrate, fuse
+from stream.decide import Judge, calibrate, fuse, spread
 from stream.errors import CannotEvaluate, NotApplicable, Undeliverable
 from stream.policy import Policy, Thresholds
 from stream.reasons import Reason
@@ -114,3 +114,55 @@ def test_frames_are_judged_as_their_worst_one_alone(frames: list[tuple[float, fl
     together = JUDGE.judge(np.array(frames, np.float32), "t")
     alone = [JUDGE.judge(row(*frame), "t") for frame in frames]
     assert together.score == pytest.approx(max(one.score or 0.0 for one in alone))
+
+
+def test_only_what_would_be_flagged_is_worth_a_copy() -> None:
+    judge = Judge(MANIFEST, replace(POLICY, recheck=90, disagreement=3.0))
+    assert judge.recheck == 90
+    assert not judge.doubtful(row(0.99, 0, 0), "t")
+    assert judge.doubtful(row(1.0, 0, 0), "t")
+    assert judge.doubtful(row(-3, -4, 0), "t")  # log-odds -7 and -4: three apart
+    with pytest.raises(Undeliverable, match="no number"):
+        judge.doubtful(row(0, math.nan, 0), "t")
+
+
+def test_the_lower_score_counts_with_the_logits_that_gave_it() -> None:
+    first, copy = row(2.1, 0, 5), row(1.5, 0, 7)
+    for one, other in ((first, copy), (copy, first)):
+        judgement = JUDGE.judge(one, "default", other)
+        assert judgement.logits == {"pin_clip": 1.5, "dgs_net": 0.0, "masm": 7.0}
+        assert judgement.score == pytest.approx(1 / (1 + math.exp(-0.5)))
+        assert (judgement.verdict, judgement.reasons) == (
+            "suspicious",
+            (Reason.ABOVE_SUSPICIOUS, Reason.RECHECKED),
+        )
+
+
+def test_each_frame_has_its_own_copy() -> None:
+    frames = np.array([[3, 0, 0], [2.1, 0, 0]], dtype=np.float32)
+    copies = np.array([[0, 0, 0], [2.2, 0, 0]], dtype=np.float32)
+    judgement = JUDGE.judge(frames, "default", copies)
+    assert judgement.logits["pin_clip"] == pytest.approx(2.1)
+    assert judgement.reasons == (Reason.ABOVE_SYNTHETIC, Reason.RECHECKED, Reason.ANIMATED)
+
+
+def test_detectors_with_a_say_that_disagree_make_a_picture_suspicious_and_never_synthetic() -> None:
+    assert spread(MANIFEST, row(3, 4, 50)).tolist() == [1.0]  # 5 and 4; masm has no weight
+    judge = Judge(MANIFEST, replace(POLICY, disagreement=3.0))
+    apart = judge.judge(row(-3, -4, 0), "t")
+    assert (apart.verdict, apart.reasons) == ("suspicious", (Reason.DETECTORS_DISAGREE,))
+    assert judge.judge(row(-3, -4.1, 0), "t").verdict == "authentic"
+    assert judge.judge(row(-3, -4, 0), "t", row(-3.1, -4.5, 0)).verdict == "authentic"  # its copy: 2.7 apart
+    assert JUDGE.judge(row(-3, -4, 0), "t").verdict == "authentic"
+
+
+@given(st.tuples(logit, logit, logit), st.tuples(logit, logit, logit))
+def test_a_copy_never_makes_a_verdict_worse_and_its_order_does_not_matter(
+    first: tuple[float, float, float], copy: tuple[float, float, float]
+) -> None:
+    judge = Judge(MANIFEST, replace(POLICY, disagreement=8.0))
+    worst_last = ["authentic", "suspicious", "synthetic"]
+    together, turned = judge.judge(row(*first), "t", row(*copy)), judge.judge(row(*copy), "t", row(*first))
+    assert (together.verdict, together.score) == (turned.verdict, turned.score)
+    for one in (first, copy):
+        assert worst_last.index(together.verdict) <= worst_last.index(judge.judge(row(*one), "t").verdict)

@@ -41,9 +41,10 @@ def reason_of(future: "Future[Views]") -> Reason:
 
 def test_the_pool_returns_what_decode_returns() -> None:
     pool = DecodePool(VIEWS, LIMITS, 2)
-    futures = {kind: pool.submit(data) for kind, data in FILES.items()}
-    for kind, future in futures.items():
-        got, wanted = future.result(timeout=60), decode(FILES[kind], VIEWS, LIMITS)
+    wishes = [(kind, resave) for kind in FILES for resave in (None, 90)]
+    futures = {(kind, resave): pool.submit(FILES[kind], resave) for kind, resave in wishes}
+    for (kind, resave), future in futures.items():
+        got, wanted = future.result(timeout=60), decode(FILES[kind], VIEWS, LIMITS, resave)
         assert got.facts == wanted.facts
         assert list(got.arrays) == list(wanted.arrays)
         for name, array in got.arrays.items():

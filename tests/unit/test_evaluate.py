@@ -153,7 +153,7 @@ def test_flips_are_changes_of_the_verdict_not_of_the_score(pictures: list[Pictur
     method = _method(np.full(len(labels), 0.2), 0.4, 0.8)
     resaved = np.full(int((labels == 0).sum()), 0.39)
     resaved[0] = 0.4
-    rows = flip_rows(pictures, flipped_verdicts(method, labels, resaved))
+    rows = flip_rows(pictures, flipped_verdicts(method, labels, _method(resaved, 0.4, 0.8)))
     assert [(row.source, row.reals, row.flips) for row in rows] == [
         ("all", 16, 1),
         ("chelsea", 8, 1),
@@ -201,7 +201,7 @@ def test_fused_probability_is_the_manifests_formula(tiny_bundle: Bundle) -> None
     weights = np.array([one.weight for one in tiny_bundle.manifest.detectors])
     odds = tiny_bundle.manifest.fusion_bias + weights @ calibrated
     np.testing.assert_allclose(probabilities(tiny_bundle.manifest, logits), 1 / (1 + np.exp(-odds)))
-    fused, mean, *singles = of_bundle(tiny_bundle, "onnxruntime").read(logits)
+    fused, mean, *singles = of_bundle(tiny_bundle, "onnxruntime").read(logits, logits)
     np.testing.assert_allclose(fused.scores, 1 / (1 + np.exp(-odds)))
     np.testing.assert_allclose(mean.scores, 1 / (1 + np.exp(-calibrated.mean(axis=0))))
     np.testing.assert_allclose([one.scores for one in singles], 1 / (1 + np.exp(-calibrated)))

@@ -24,8 +24,9 @@ SETTINGS = load_settings(fetchers=2, queue_size=2, max_batch=2, max_bytes=1000, 
 class Bench:
     """A pipeline on fakes, and what came out of it."""
 
-    def __init__(self, settings: Settings = SETTINGS) -> None:
+    def __init__(self, settings: Settings = SETTINGS, rechecks: bool = False) -> None:
         self.fakes, self.telemetry = FakeParts(), Telemetry()
+        self.fakes.rechecks = rechecks
         self.pipeline = Pipeline(self.fakes.parts(), self.fakes, settings, self.telemetry)
         self.done: list[str] = []
         self._offsets = itertools.count()
@@ -251,3 +252,15 @@ async def test_closing_gives_up_without_marking_done(bench: Bench) -> None:
     assert bench.done == []
     assert bench.telemetry.in_flight == 0
     assert bench.telemetry.away == frozenset()
+
+
+async def test_what_would_be_flagged_is_scored_again_on_a_copy_and_only_that(bench: Bench) -> None:
+    again = Bench(rechecks=True)
+    names = ["clean1", "synthetic1", "synthetic-fragile"]
+    for one, expected in ((bench, "synthetic"), (again, "authentic")):
+        await one.run(*names)
+        found = [one.row(name).judgement.verdict for name in names]
+        assert found == ["authentic", "synthetic", expected]
+    assert (bench.fakes.calls["copy"], again.fakes.calls["copy"]) == (0, 2)
+    await again.until(lambda: again.pipeline._budget.held == 0)
+    await again.pipeline.close()

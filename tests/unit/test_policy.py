@@ -66,3 +66,16 @@ def test_a_missing_or_broken_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "broken.json").write_text("{")
     with pytest.raises(ConfigError, match=r"broken\.json is wrong: the file: Invalid JSON"):
         load_policy(tmp_path / "broken.json", MANIFEST)
+
+
+def test_what_a_policy_does_not_use_is_no_part_of_its_id(tmp_path: Path) -> None:
+    plain = load_policy(write(tmp_path), MANIFEST)
+    assert "recheck" not in plain.document
+    assert load_policy(write(tmp_path, recheck=None, disagreement=None), MANIFEST).id == plain.id
+    wide = load_policy(write(tmp_path, recheck=90, disagreement=4.5), MANIFEST)
+    assert (wide.recheck, wide.disagreement, wide.document["recheck"]) == (90, 4.5, 90)
+    assert wide.id != plain.id
+
+
+def test_a_policy_keeps_the_id_that_it_had_before_copies_and_disagreement(tmp_path: Path) -> None:
+    assert load_policy(write(tmp_path), MANIFEST).id == "eu-0b284cd1358d"

@@ -5,6 +5,8 @@ import os
 from pathlib import Path
 
 import pytest
+import skimage.data
+from PIL import Image
 from typer.testing import CliRunner
 
 from models.bundle import Bundle
@@ -111,3 +113,32 @@ def test_files_below_is_sorted_and_leaves_hidden_files_out(tmp_path: Path) -> No
     found = [str(path.relative_to(tmp_path)) for path in files_below([tmp_path])]
     assert found == ["b.png", "c.png", "a/y.png", "a/z.png"]
     assert list(files_below([tmp_path / ".hidden.png"])) == [tmp_path / ".hidden.png"]
+
+
+def test_with_a_recheck_the_score_is_the_lower_of_the_pictures_and_its_copys(
+    monkeypatch: pytest.MonkeyPatch, tiny_bundle: Bundle, tmp_path: Path
+) -> None:
+    """The copy that is made inside scores as the file that a person would have saved."""
+    photographs = tmp_path / "photographs"
+    photographs.mkdir()
+    for name in ("coffee", "chelsea", "astronaut"):
+        rgb = Image.fromarray(getattr(skimage.data, name)())
+        rgb.save(photographs / f"{name}.png")
+        rgb.save(photographs / f"{name}.jpg", quality=90)
+    policy = {"name": "all", "suspicious": 0.0, "synthetic": 1.0, "basis": "every picture is flagged"}
+
+    def scores(**more: object) -> dict[str, tuple[float, list[str]]]:
+        (tmp_path / "policy.json").write_text(json.dumps({**policy, **more}))
+        monkeypatch.setenv(f"{PREFIX}POLICY", str(tmp_path / "policy.json"))
+        _, printed = run(monkeypatch, tiny_bundle, "--json", str(photographs))
+        lines = map(json.loads, printed.splitlines())
+        return {Path(line["path"]).name: (line["score"], line["reasons"]) for line in lines}
+
+    plain, again = scores(), scores(recheck=90)
+    for name in ("coffee", "chelsea", "astronaut"):
+        lower = min(plain[f"{name}.png"][0], plain[f"{name}.jpg"][0])
+        assert again[f"{name}.png"] == (pytest.approx(lower, abs=1e-6), ["above_suspicious", "rechecked"])
+    assert any(
+        plain[f"{name}.png"][0] > plain[f"{name}.jpg"][0] + 1e-6
+        for name in ("coffee", "chelsea", "astronaut")
+    )

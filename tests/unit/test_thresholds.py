@@ -103,7 +103,8 @@ def test_the_highest_threshold_keeps_the_rate_of_all_reals_and_of_each_source() 
 def test_a_policy_says_what_it_promises_and_what_it_flags_of_each_source() -> None:
     rng = np.random.default_rng(3)
     reals = np.r_[rng.uniform(0, 0.5, 200), rng.uniform(0.5, 0.6, 8)]
-    chosen = choose_policy("eu", reals, ["many"] * 200 + ["few"] * 8, Rates(0.02, 0.2, 0.9))
+    rates = Rates(0.02, 0.2, confidence=0.9, recheck=None)
+    chosen = choose_policy("eu", reals, np.zeros(208), ["many"] * 200 + ["few"] * 8, rates)
     assert chosen.policy.synthetic > chosen.policy.suspicious
     assert (chosen.synthetic.group, chosen.suspicious.group) == ("few", "few")
     rows = {row.source: row for row in chosen.rows}
@@ -120,10 +121,22 @@ def test_a_policy_says_what_it_promises_and_what_it_flags_of_each_source() -> No
         assert words in chosen.policy.basis
 
 
+def test_score_and_disagreement_share_the_rate_of_suspicious() -> None:
+    rng = np.random.default_rng(4)
+    reals, spreads = rng.uniform(0, 1, 999), rng.uniform(0, 5, 999)
+    chosen = choose_policy("eu", reals, spreads, ["a"] * 999, Rates(0.01, 0.1, 0.04))
+    assert chosen.policy.disagreement is not None
+    wide, high = spreads >= chosen.policy.disagreement, reals >= chosen.policy.suspicious
+    assert (wide.sum(), high.sum()) == (39, 59)  # floor(1000 rate) - 1
+    assert chosen.rows[0].flagged == (wide | high).sum() <= 98
+    assert chosen.rows[0].flagged_at_most > 0.1
+    assert chosen.policy.recheck == 90
+
+
 def test_a_real_that_scores_one_cannot_be_kept_from_being_flagged() -> None:
     reals = np.r_[np.linspace(0, 0.5, 99), 1.0]
     with pytest.raises(CalibrationError, match="a real picture of all scores 1"):
-        choose_policy("eu", reals, ["a"] * 100, Rates(0.01, 0.1))
+        choose_policy("eu", reals, reals, ["a"] * 100, Rates(0.01, 0.1))
 
 
 def test_clopper_pearson_against_the_exact_binomial() -> None:
