@@ -98,8 +98,8 @@ def score_copies(
     flagged = probabilities(manifest, logits) >= policy.suspicious
     if policy.disagreement is not None:
         flagged |= spreads(manifest, logits) >= policy.disagreement
-    chosen = np.flatnonzero(flagged)
-    if not len(chosen):
+    chosen = np.flatnonzero(flagged).tolist()
+    if not chosen:
         return logits
     again = resaved(policy.recheck, change)
     copies = logits.copy()

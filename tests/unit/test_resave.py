@@ -10,7 +10,7 @@ from models.resave import MAX_SIDE, saved_as_jpeg
 
 
 def test_a_copy_is_what_a_file_saved_by_pillow_shows() -> None:
-    rgb = skimage.data.coffee()
+    rgb = skimage.data.coffee()  # type: ignore[no-untyped-call]
     buffer = io.BytesIO()
     Image.fromarray(rgb).save(buffer, "JPEG", quality=90)
     assert np.array_equal(saved_as_jpeg(rgb, 90), np.asarray(Image.open(buffer)))
