@@ -21,9 +21,17 @@ TOPICS = {  # record -> (setting that names the topic, what we do with it, summa
         "receive",
         "Pictures that were uploaded. S3 event notifications are accepted too.",
     ),
-    "review": ("topic_review", "send", "Suspected synthetic pictures. Key: tenant/upload_id. At least once."),
+    "review": (
+        "topic_review",
+        "send",
+        "Suspected synthetic pictures. Key: tenant/upload_id. At least once. A null value: it was erased.",
+    ),
     "label": ("topic_labels", "receive", "Reviewers' decisions."),
-    "dead": ("topic_dead", "send", "Records that got no verdict, and why. At least once."),
+    "dead": (
+        "topic_dead",
+        "send",
+        "Records that got no verdict. At least once. A null value: it was erased.",
+    ),
 }
 
 
