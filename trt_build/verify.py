@@ -8,6 +8,7 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from models.bundle import Bundle
+from models.scoring import open_engine
 
 TOLERANCE = 1e-4  # largest difference of a logit in fp32
 
@@ -23,8 +24,6 @@ def run_onnx(onnx_file: Path, views: Mapping[str, NDArray[np.uint8]]) -> NDArray
 def golden_difference(bundle: Bundle) -> float:
     """Largest difference to the golden logits, as one batch and one picture at a time."""
     views, logits = bundle.golden()
-    together = run_onnx(bundle.onnx, views)
-    apart = [
-        run_onnx(bundle.onnx, {name: a[i : i + 1] for name, a in views.items()}) for i in range(len(logits))
-    ]
-    return float(max(np.abs(together - logits).max(), np.abs(np.concatenate(apart) - logits).max()))
+    run = open_engine(bundle)
+    apart = [run({name: a[i : i + 1] for name, a in views.items()}) for i in range(len(logits))]
+    return float(max(np.abs(run(views) - logits).max(), np.abs(np.concatenate(apart) - logits).max()))
