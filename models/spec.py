@@ -33,6 +33,8 @@ class ViewSpec(_Frozen):
     resize: int | None = Field(default=None, ge=16, le=2048)
     resample: Literal["bicubic", "bilinear"] = "bicubic"
     fit: Literal["crop", "squash"] = "crop"
+    # Of the surest face instead of the whole picture, where there is one large enough (models/faces.py).
+    face: bool = False
 
     @model_validator(mode="after")
     def _tiled(self) -> "ViewSpec":
@@ -54,6 +56,8 @@ class DetectorSpec(_Frozen):
     slope: float  # calibrated logit = slope * logit + intercept
     intercept: float
     weight: float = Field(ge=0)  # in the fusion, on the calibrated logit (non-negative stacking)
+    # Slope and intercept of its own for pictures whose view shows a face; None: the same as for all others.
+    face_line: tuple[float, float] | None = None
 
 
 class PolicySpec(_Frozen):
@@ -96,10 +100,12 @@ class Manifest(_Frozen):
 
     @model_validator(mode="after")
     def _consistent(self) -> "Manifest":
-        views = {view.name for view in self.views}
+        views = {view.name: view for view in self.views}
         for detector in self.detectors:
             if detector.view not in views:
                 raise ValueError(f"detector {detector.name} reads the unknown view {detector.view}")
+            if detector.face_line is not None and not views[detector.view].face:
+                raise ValueError(f"detector {detector.name} has a line for faces, but its view shows none")
         if self.views_version != VIEWS_VERSION:
             raise ValueError(f"made for views version {self.views_version}, this is {VIEWS_VERSION}")
         return self

@@ -4,12 +4,13 @@ Training, evaluation and serving all call `render`, so that a score never depend
 them made the view. Raise `spec.VIEWS_VERSION` with any change of the output.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from models.faces import cut, face_square, network
 from models.spec import ViewSpec
 
 # One mosaic tile: below it there is no native block of pixels left to judge.
@@ -36,14 +37,35 @@ def blank(rgb: NDArray[np.uint8]) -> bool:
 
 def render_all(rgb: NDArray[np.uint8], specs: Iterable[ViewSpec]) -> dict[str, NDArray[np.uint8]]:
     """Every view of one picture [H, W, 3], by name."""
-    return {spec.name: render(rgb, spec) for spec in specs}
+    return render_seen(rgb, tuple(specs))[0]
+
+
+def render_seen(
+    rgb: NDArray[np.uint8], specs: Sequence[ViewSpec]
+) -> tuple[dict[str, NDArray[np.uint8]], bool]:
+    """Every view of one picture [H, W, 3], by name, and whether face views show a face and not all of it."""
+    square = face_square(rgb) if any(spec.face for spec in specs) else None
+    face = rgb if square is None else cut(rgb, square)
+    views = {spec.name: _render(face if spec.face else rgb, spec) for spec in specs}
+    return views, square is not None
+
+
+def make_ready(specs: Iterable[ViewSpec]) -> None:
+    """Load what the views need now instead of with the first picture."""
+    if any(spec.face for spec in specs):
+        network()
 
 
 def render(rgb: NDArray[np.uint8], spec: ViewSpec) -> NDArray[np.uint8]:
     """One view, uint8 [S, S, 3], of a picture uint8 [H, W, 3]. The same bytes every time.
 
-    Raises ValueError where the array is no RGB picture or is too small (see `too_small`).
+    A `face` view shows the face where there is one large enough (models/faces.py). Raises ValueError
+    where the array is no RGB picture or is too small (see `too_small`).
     """
+    return render_seen(rgb, (spec,))[0][spec.name]
+
+
+def _render(rgb: NDArray[np.uint8], spec: ViewSpec) -> NDArray[np.uint8]:
     if rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.dtype != np.uint8:
         raise ValueError(f"a uint8 picture [H, W, 3] was expected, not {rgb.dtype} {rgb.shape}")
     if too_small(rgb):
