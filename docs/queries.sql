@@ -35,7 +35,7 @@ ORDER BY suspected DESC, tenant, uploader_id
 LIMIT 20;
 
 -- name: flagged_share_by_day
--- Which share of the uploads was flagged, day by day, in the last year?
+-- Which share of the uploads was flagged, day by day, in the last 90 days?
 SELECT
     day,
     sum(uploads) AS uploads,
@@ -43,6 +43,6 @@ SELECT
         100 * coalesce(sum(uploads) FILTER (WHERE verdict IN ('suspicious', 'synthetic')), 0) / sum(uploads), 2
     ) AS flagged_percent
 FROM daily_verdicts
-WHERE day > (now() AT TIME ZONE 'UTC')::date - 365
+WHERE day > (now() AT TIME ZONE 'UTC')::date - 90
 GROUP BY day
 ORDER BY day DESC;

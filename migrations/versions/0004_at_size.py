@@ -1,4 +1,4 @@
-"""Daily counts, kept while verdicts are stored. The SQL stands in the file of the same name."""
+"""Daily counts, and a review queue that reads no more than it shows. The SQL: the file beside it."""
 
 from pathlib import Path
 from typing import Any

@@ -1,0 +1,1 @@
+"""The history at size: an own Postgres is filled with millions of verdicts and measured."""
