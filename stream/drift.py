@@ -8,8 +8,10 @@ import itertools
 import math
 from bisect import bisect_left
 from collections import deque
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
+
+from models.spec import Manifest
+from stream.errors import ConfigError
 
 REFERENCE = "reference_scores"  # in the manifest's metrics
 WINDOW = 2000  # latest scores that are looked at
@@ -53,6 +55,14 @@ class Drift:
         return sum((a - b) * math.log(a / b) for a, b in zip(shares, self._expected, strict=True))
 
 
-def drift_of(metrics: Mapping[str, Any]) -> Drift | None:
-    """By the metrics of a bundle's manifest; None where it has no reference. Raises ValueError."""
-    return Drift(metrics[REFERENCE]) if REFERENCE in metrics else None
+def reference_of(manifest: Manifest) -> Drift | None:
+    """The drift from a bundle's reference, none counted yet; None where it has no reference.
+
+    Raises ConfigError where the reference is not what Drift takes.
+    """
+    if REFERENCE not in manifest.metrics:
+        return None
+    try:
+        return Drift(manifest.metrics[REFERENCE])
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"bundle {manifest.name}: {error}") from error

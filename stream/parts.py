@@ -8,9 +8,8 @@ from models.bundle import load_bundle
 from stream.decide import Judge
 from stream.decode_pool import DecodePool, limits_of
 from stream.detect import Detector
-from stream.drift import drift_of
+from stream.drift import reference_of
 from stream.engines.choose import load_engine
-from stream.errors import ConfigError
 from stream.fetch import Fetcher
 from stream.measures import MeasuredEngine
 from stream.policy import load_policy
@@ -28,10 +27,7 @@ async def load_parts(settings: Settings, telemetry: Telemetry) -> Parts:
     """
     bundle = await asyncio.to_thread(load_bundle, settings.bundle)
     policy = load_policy(settings.policy, bundle.manifest)
-    try:
-        telemetry.drift = drift_of(bundle.manifest.metrics)
-    except ValueError as error:
-        raise ConfigError(f"bundle {bundle.manifest.name}: {error}") from error
+    telemetry.drift = reference_of(bundle.manifest)
     store = Store(settings.database_url.get_secret_value())
     await persist(functools.partial(asyncio.to_thread, store.open, bundle, policy), telemetry)
     engine = MeasuredEngine(await asyncio.to_thread(load_engine, bundle, settings), telemetry.measures)

@@ -3,6 +3,7 @@
 import asyncio
 import platform
 import socket
+import ssl
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from models.bundle import BundleError, load_bundle
+from stream.drift import REFERENCE, reference_of
 from stream.errors import PixassayError
 from stream.settings import Settings, load_settings
 
@@ -63,7 +65,9 @@ def _engine(settings: Settings) -> str:
     engine = load_engine(bundle, settings)
     try:
         on = f"{engine.name} {engine.precision}"
-        return f"{bundle.manifest.name} ({bundle.id}) on {on}, golden logits reproduced"
+        judges = f"{bundle.manifest.name} ({bundle.id}) on {on}, golden logits reproduced"
+        drift = f"no {REFERENCE} in its metrics: drift of scores is not measured"
+        return judges if reference_of(bundle.manifest) else f"{judges}; {drift}"
     finally:
         engine.close()
 
@@ -87,10 +91,13 @@ def _object_store(settings: Settings) -> str:
     target = urlsplit(settings.s3_endpoint)
     address = (target.hostname or "", target.port or (443 if target.scheme == "https" else 80))
     try:
-        socket.create_connection(address, timeout=settings.s3_timeout_s).close()
+        with socket.create_connection(address, timeout=settings.s3_timeout_s) as connection:
+            if target.scheme == "https":
+                context = ssl.create_default_context(cafile=settings.s3_ca_file)
+                context.wrap_socket(connection, server_hostname=target.hostname).close()
     except OSError as error:
         raise PixassayError(
-            f"{settings.s3_endpoint} does not answer ({error}); check PIXASSAY_S3_ENDPOINT"
+            f"{settings.s3_endpoint} does not answer ({error}); check PIXASSAY_S3_ENDPOINT and _S3_CA_FILE"
         ) from error
     return f"{settings.s3_endpoint} answers"
 

@@ -4,7 +4,11 @@ import random
 
 import pytest
 
-from stream.drift import FEWEST, WINDOW, Drift, drift_of
+from models.bundle import load_bundle
+from models.spec import Manifest
+from stream.drift import FEWEST, REFERENCE, WINDOW, Drift, reference_of
+from stream.errors import ConfigError
+from stream.settings import BUNDLED
 
 DECILES = [step / 10 for step in range(1, 11)]  # of scores that are uniform on 0..1
 
@@ -45,11 +49,23 @@ def test_deciles_that_coincide_are_one_bin() -> None:
     assert fed(scores * 100, saturated) == pytest.approx(0)
 
 
-@pytest.mark.parametrize("deciles", [[0.1, 0.2], DECILES[::-1]])
-def test_other_lists_are_refused(deciles: list[float]) -> None:
-    with pytest.raises(ValueError, match="10 ascending"):
-        drift_of({"reference_scores": deciles})
+def manifest(reference: object) -> Manifest:
+    shipped = load_bundle(BUNDLED).manifest
+    return shipped.model_copy(update={"metrics": {**shipped.metrics, REFERENCE: reference}})
+
+
+@pytest.mark.parametrize("reference", [[0.1, 0.2], DECILES[::-1], 0.5, [*DECILES[:9], "high"]])
+def test_other_references_are_refused(reference: object) -> None:
+    with pytest.raises(ConfigError, match=r"bundle \S+:"):
+        reference_of(manifest(reference))
+
+
+def test_the_drift_is_from_the_bundle_s_own_reference() -> None:
+    drift = reference_of(manifest(DECILES))
+    assert drift is not None
+    assert drift.value is None
 
 
 def test_a_bundle_without_a_reference_has_no_drift() -> None:
-    assert drift_of({}) is None
+    bare = load_bundle(BUNDLED).manifest
+    assert reference_of(bare.model_copy(update={"metrics": {}})) is None
