@@ -120,6 +120,7 @@ def s3_client(settings: Settings) -> Any:
         region_name=settings.s3_region,
         aws_access_key_id=settings.s3_access_key,
         aws_secret_access_key=secret.get_secret_value() if secret else None,
+        verify=str(settings.s3_ca_file) if settings.s3_ca_file else None,
         config=Config(
             connect_timeout=settings.s3_timeout_s,
             read_timeout=settings.s3_timeout_s,

@@ -34,10 +34,14 @@ class Record:
 
 
 def tls_context(settings: Settings) -> ssl.SSLContext | None:
-    """TLS with server verification, where the settings ask for TLS."""
+    """TLS with server verification, where the settings ask for TLS. Raises ConfigError."""
     if not settings.kafka_security.endswith("SSL"):
         return None
-    return ssl.create_default_context(cafile=settings.kafka_ca_file)
+    try:
+        return ssl.create_default_context(cafile=settings.kafka_ca_file)
+    except OSError as error:
+        place = f"PIXASSAY_KAFKA_CA_FILE: {settings.kafka_ca_file}"
+        raise ConfigError(f"{place} is no readable PEM file of certificates ({error})") from error
 
 
 def client_options(settings: Settings) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import Field, FilePath, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from stream.errors import ConfigError
@@ -32,7 +32,9 @@ class Settings(BaseSettings):
     kafka_security: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
         "PLAINTEXT", description="Security protocol of the brokers."
     )
-    kafka_ca_file: Path | None = Field(None, description="CA certificate (PEM) for SSL and SASL_SSL.")
+    kafka_ca_file: FilePath | None = Field(
+        None, description="CA certificate (PEM) for SSL and SASL_SSL; empty means the system's."
+    )
     kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = Field(
         "SCRAM-SHA-512", description="SASL mechanism for SASL_PLAINTEXT and SASL_SSL."
     )
@@ -66,6 +68,9 @@ class Settings(BaseSettings):
     s3_region: str = Field("us-east-1", description="Region used for signing.")
     s3_access_key: str | None = Field(None, description="Access key; empty means the AWS default chain.")
     s3_secret_key: SecretStr | None = Field(None, description="Secret key.")
+    s3_ca_file: FilePath | None = Field(
+        None, description="CA certificate (PEM) of an https:// endpoint; empty means the well-known ones."
+    )
     s3_buckets: Words = Field((), description="Buckets that may be read, comma-separated; empty means all.")
     s3_timeout_s: float = Field(20.0, gt=0, description="Connect and read time-out, seconds.")
     store_patience_s: float = Field(
@@ -118,6 +123,10 @@ class Settings(BaseSettings):
     json_logs: bool = Field(
         False, description="Log one JSON object a line, with the ids of what it is about."
     )
+    otlp_endpoint: str | None = Field(
+        None, description="URL that traces are sent to by OTLP over HTTP (extra `otel`); empty means none."
+    )
+    trace_share: float = Field(1.0, ge=0, le=1, description="Share of the uploads that are traced.")
     log_outcomes: bool = Field(False, description="Log every outcome, one line each.")
 
     @field_validator("s3_buckets", "file_roots", mode="before")
@@ -128,7 +137,8 @@ class Settings(BaseSettings):
         )
 
     @field_validator(
-        "s3_endpoint", "s3_access_key", "s3_secret_key", "kafka_ca_file", "policy", mode="before"
+        *("s3_endpoint", "s3_access_key", "s3_secret_key", "s3_ca_file", "kafka_ca_file", "policy"),
+        mode="before",
     )
     @classmethod
     def _empty_is_unset(cls, value: object) -> object:
