@@ -26,6 +26,7 @@ from stream.retry import pauses, persist
 from stream.settings import Settings
 from stream.steps import Parts
 from stream.telemetry import Telemetry
+from stream.tracing import tracing_of
 from stream.waiting import first_of
 
 log = logging.getLogger("pixassay")
@@ -55,6 +56,7 @@ class Worker:
 
     async def start(self) -> None:
         """Load, check, connect, join. Outages are waited out. Raises ConfigError and BundleError."""
+        self.telemetry.tracing = tracing_of(self._settings)
         if self._parts is None:
             self._parts = await load_parts(self._settings, self.telemetry)
         self.telemetry.about["bundle_id"] = self._parts.bundle_id
@@ -75,6 +77,7 @@ class Worker:
         await self._flagger.stop()
         if self._parts is not None:
             await self._parts.close()
+        await asyncio.to_thread(self.telemetry.tracing.close)
 
     async def __aenter__(self) -> "Worker":
         try:

@@ -90,7 +90,7 @@ class Pipeline:
     def __init__(self, parts: Parts, flags: Flags, settings: Settings, telemetry: Telemetry) -> None:
         wait = settings.queue_size
         self._steps, self._flags, self._bundle = parts.steps, flags, parts.bundle_id
-        self._telemetry, self._timed = telemetry, telemetry.measures.steps
+        self._telemetry = telemetry
         self._places = settings.fetchers + wait
         self._rooms = _Rooms(
             fetching=Room(self._places),
@@ -134,9 +134,11 @@ class Pipeline:
     async def _carry(self, part: Part, done: Callable[[], None]) -> None:
         entered = _Once(self._entered)
         try:
-            letter = await self._evaluate_or_letter(part, entered)
-            if letter is not None:
-                await self.end_dead(letter)
+            upload = None if isinstance(part.content, BadRecord) else part.content
+            with self._telemetry.tracing.upload(part.origin, upload):
+                letter = await self._evaluate_or_letter(part, entered)
+                if letter is not None:
+                    await self.end_dead(letter)
             done()
         finally:
             entered()
@@ -234,27 +236,27 @@ class Pipeline:
 
     async def _fetch(self, upload: Upload) -> Fetched:
         loop = asyncio.get_running_loop()
-        with self._timed["fetch"].time():
+        with self._telemetry.step("fetch"):
             return await loop.run_in_executor(self._threads.fetch, self._steps.fetch, upload)
 
     async def _decode(self, decode: Callable[[bytes], Future[Views]], data: bytes) -> Views:
-        with self._timed["decode"].time():
+        with self._telemetry.step("decode"):
             return await asyncio.wrap_future(decode(data))
 
     async def _detect(self, views: Views) -> NDArray[np.float32]:
-        with self._timed["detect"].time():
+        with self._telemetry.step("detect"):
             return await self._steps.score(views.arrays)
 
     async def _store_and_flag(self, outcome: Outcome) -> None:
         """What the store returns counts: on a replay that is the row which is there already."""
-        with self._timed["store"].time():
+        with self._telemetry.step("store"):
             stored = await self._rows.put(outcome)
         if stored is None:
             return  # it was erased: nothing of it is kept or told
         if isinstance(stored, Undeliverable):
             raise stored
         if stored.judgement.verdict in FLAGGED:
-            with self._timed["flag"].time():
+            with self._telemetry.step("flag"):
                 await persist(functools.partial(self._flags.review, stored), self._telemetry)
             self._telemetry.flagged += 1
         self._telemetry.judged(stored)
@@ -268,6 +270,7 @@ class Pipeline:
             return  # it was erased: nothing of it is kept or told
         await persist(functools.partial(_as_outage, "kafka", self._flags.dead, letter), self._telemetry)
         self._telemetry.dead[str(letter.reason)] += 1
+        self._telemetry.tracing.note("dead_letter", letter.reason)
         if self._log_outcomes:
             ids = ids_of(letter.origin, letter.upload, self._bundle, reason=letter.reason, index=letter.index)
             log.info("dead letter: %s, %s", letter.reason, letter.detail, extra=ids)

@@ -137,7 +137,15 @@ class Settings(BaseSettings):
         )
 
     @field_validator(
-        *("s3_endpoint", "s3_access_key", "s3_secret_key", "s3_ca_file", "kafka_ca_file", "policy"),
+        *(
+            "s3_endpoint",
+            "s3_access_key",
+            "s3_secret_key",
+            "s3_ca_file",
+            "kafka_ca_file",
+            "policy",
+            "otlp_endpoint",
+        ),
         mode="before",
     )
     @classmethod

@@ -13,6 +13,7 @@ from stream.drift import Drift
 from stream.errors import Outage
 from stream.measures import Measures
 from stream.offsets import Partition
+from stream.tracing import Tracing, Untraced
 from stream.types import Outcome
 
 log = logging.getLogger("pixassay")
@@ -28,6 +29,7 @@ class Telemetry:
         """`tenants`: how many of them have verdict counts of their own; the rest are counted together."""
         self.measures = Measures()
         self.about: dict[str, str] = {}  # what judges: bundle, engine, policy; empty until it is loaded
+        self.tracing: Tracing = Untraced()
         self.drift: Drift | None = None  # None: the bundle has no reference
         self.records = 0  # Kafka records taken up, repeats included
         self.verdicts: Counter[str] = Counter()
@@ -106,10 +108,17 @@ class Telemetry:
         finally:
             self.back(outage.part, who)
 
+    @contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        """Time and trace the body, one call of a step."""
+        with self.measures.steps[name].time(), self.tracing.step(name):
+            yield
+
     def judged(self, outcome: Outcome) -> None:
         """Count a verdict that is stored now."""
         judgement = outcome.judgement
         self.verdicts[judgement.verdict] += 1
+        self.tracing.note("verdict", judgement.verdict)
         self.reasons.update(judgement.reasons)
         self.measures.upload.observe(outcome.latency_ms / 1000)
         if judgement.score is not None:

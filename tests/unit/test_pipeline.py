@@ -7,10 +7,12 @@ from concurrent.futures import CancelledError
 from datetime import UTC, datetime
 
 import pytest
+from prometheus_client import Histogram
 
 import stream.retry
 from stream.errors import BadRecord, ConfigError, Outage, Undeliverable
 from stream.events import Upload
+from stream.measures import STEPS
 from stream.pipeline import ATTEMPTS, Part, Pipeline
 from stream.reasons import Reason
 from stream.settings import Settings, load_settings
@@ -86,6 +88,28 @@ async def test_each_upload_gets_its_row_and_only_suspects_are_flagged(bench: Ben
     assert bench.row("bad1").sha256 == "00" * 32
     assert bench.row("bad1").facts is None
     assert bench.fakes.letters == []
+
+
+async def test_what_uploads_take_and_meet_is_measured(bench: Bench) -> None:
+    faults = [Outage("object store", "away"), ZeroDivisionError("defect")]
+    bench.fakes.fetch_fault = lambda name: None if name != "clean1" or not faults else throw(faults.pop())
+    await bench.run("clean1", "synthetic1", "bad1")
+    calls = {step: count_of(bench.telemetry.measures.steps[step]) for step in STEPS}
+    assert calls == {"fetch": 5, "decode": 3, "detect": 2, "store": 3, "flag": 1}
+    assert (bench.telemetry.defects, bench.telemetry.retries) == (1, {"object store": 1})
+    assert bench.telemetry.reasons == {"above_synthetic": 1, "corrupt": 1}
+    assert bench.telemetry.depths() == {
+        step: (0, places) for step, places in {"fetch": 4, "decode": 3, "detect": 4, "store": 258}.items()
+    }
+
+
+def throw(error: Exception) -> None:
+    raise error
+
+
+def count_of(histogram: Histogram) -> float:
+    [family] = histogram.collect()
+    return next(sample.value for sample in family.samples if sample.name.endswith("_count"))
 
 
 async def test_a_bad_record_becomes_a_dead_letter_with_its_value(bench: Bench) -> None:
