@@ -10,7 +10,7 @@ DEV := .venv-dev
 export PYTHONSAFEPATH := 1
 export UV_LINK_MODE := copy
 
-.PHONY: help env dev demo test lint unit bench study clean lock
+.PHONY: help env dev demo test lint unit bench bench-sql study clean lock
 
 help:
 	@echo "make demo   stream real pictures through Kafka, detectors, Postgres; open demo-output/report.html"
@@ -19,6 +19,7 @@ help:
 	@echo "make dev    the development environment in .venv-dev (adds torch, exporters, linters, pytest)"
 	@echo "make lint   ruff, mypy strict, import contracts, file and function sizes"
 	@echo "make bench  measure the lane against its limit and a naive loop, the shared prefix, decoding"
+	@echo "make bench-sql  fill an own Postgres with 10 million verdicts; measure queries, inserts, retention"
 	@echo "make study  leave-one-family-out study of docs/detectors.md from STUDY_DATA (CHECK=1: compare only)"
 	@echo "make lock   compile requirements/*.txt again from pyproject.toml"
 	@echo "make clean  remove environments and outputs"
@@ -53,6 +54,10 @@ unit: dev
 
 bench: dev
 	$(DEV)/bin/pixassay bench $(BENCH_ARGS)
+
+# 8 GB on disk below the folder for temporary files. Smaller: BENCH_SQL_ARGS="--rows 100000".
+bench-sql: dev
+	$(DEV)/bin/python -m tests.bench_sql $(BENCH_SQL_ARGS)
 
 STUDY_DATA ?= ../shared/data
 # Goes on where it was cut off. With CHECK=1 a run of its own is held against the documented intervals.

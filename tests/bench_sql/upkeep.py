@@ -97,11 +97,11 @@ def upkeep(url: str, months: int, waiting: int) -> list[Work]:
     done = []
     with maintenance(url) as connection, _writing(url) as writer:
         for name, step in steps.items():
-            time.sleep(2)
+            time.sleep(1)
             started = time.perf_counter()
             step(connection)
             ended = time.perf_counter()
-            time.sleep(1)  # for the batch that was under way
+            time.sleep(0.5)  # for the batch that was under way
             done.append(Work(name, ended - started, writer.longest(started, ended)))
     return done
 
