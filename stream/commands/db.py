@@ -84,8 +84,9 @@ def retain(
     if as_json:
         json_lines([_document(done, dry_run)])
     elif done is not planned:
-        sys.stdout.write(f"deleted in {done.seconds:.2f} s; no lock on verdicts took longer than ")
-        sys.stdout.write(f"{done.detach_s:.2f} s\n")
+        sys.stdout.write(
+            f"deleted in {done.seconds:.2f} s; detaching a month took {done.detach_s:.2f} s at most\n"
+        )
 
 
 def _show(removal: Removal, verb: str) -> None:
