@@ -1,8 +1,7 @@
 """What the three methods have in common: one branch each, trained behind the frozen shared prefix."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from torch import Tensor, nn
 
@@ -19,7 +18,6 @@ class Batch:
     prefix: Tensor  # the shared prefix's output, no gradient
     labels: Tensor  # [B] float, 1 = synthetic
     captions: Tensor  # [B, J] frozen text embeddings of the pictures' captions
-    inner: Mapping[int, Tensor] = field(default_factory=dict)  # summaries [B, C] of blocks in the prefix
 
 
 class Method(nn.Module, ABC):

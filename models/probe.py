@@ -2,20 +2,19 @@
 
 UnivFD (Ojha et al., CVPR 2023) reads the joint embedding of the last block. On strong towers such a head
 beats specialised detectors in the wild (arXiv 2602.01738); `blocks` lets it read several blocks at once.
+The head is not trained by steps: logistic regression on frozen features has one optimum (`models.probe_fit`).
 """
 
 from collections.abc import Sequence
 
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import nn
 
 from models.ensemble import Branch
-from models.methods import Batch, Method
 from models.towers.base import Tower
 
 
-class Probe(Method):
-    """BCE of a linear head on frozen features."""
+class Probe(nn.Module):
+    """A branch whose blocks are the tower's own; its head gives 0 until it is fitted."""
 
     name = "probe"
 
@@ -27,8 +26,3 @@ class Probe(Method):
         self.branch.blocks.requires_grad_(False)
         nn.init.zeros_(self.branch.head.weight)
         nn.init.zeros_(self.branch.head.bias)
-
-    def losses(self, tower: Tower, batch: Batch) -> dict[str, Tensor]:
-        """`total` alone."""
-        logits = self.branch.head(self.branch.features(tower, batch.prefix, batch.inner))[:, 0]
-        return {"total": F.binary_cross_entropy_with_logits(logits, batch.labels)}

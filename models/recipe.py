@@ -72,6 +72,10 @@ class Recipe(_Strict):
             raise ValueError(f"a detector reads {', '.join(sorted(unknown))}, which is no view of the recipe")
         return self
 
+    def view(self, name: str) -> ViewSpec:
+        """The view of that name. Raises KeyError."""
+        return {view.name: view for view in self.views}[name]
+
 
 def read_recipe(name_or_file: str) -> Recipe:
     """A recipe by name ("small") or by TOML file. Raises RecipeError."""

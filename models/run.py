@@ -74,10 +74,11 @@ def _facts(recipe: Recipe, tower: Tower, trained: Trained) -> dict[str, Any]:
     text = trained.text
     found: dict[str, Any] = {
         "recipe": recipe.model_dump(mode="json"),
-        "text_side": text.encoder,
-        "text_retrieval": {"top_1": round(text.retrieval, 3), "subjects": text.subjects},
         "versions": {"torch": torch.__version__},
     }
+    if text:
+        found["text_side"] = text.encoder
+        found["text_retrieval"] = {"top_1": round(text.retrieval, 3), "subjects": text.subjects}
     if trained.noise:
         found["noise"] = trained.noise.facts()
     return found

@@ -4,7 +4,8 @@
 2. head     DGS-Net's stage 1: a linear head on the frozen tower (0 steps where `tune` made one)
 3. text     class texts and captions are brought into the tower's joint space
 4. methods  the detectors, side by side on the same batches, behind the frozen shared prefix
-5. noise    whether PiN-CLIP's noise tells the classes apart by itself (it must not)
+5. probe    a linear head on the frozen tower, where the recipe asks for one
+6. noise    whether PiN-CLIP's noise tells the classes apart by itself (it must not)
 """
 
 from collections.abc import Callable, Sequence
@@ -28,12 +29,13 @@ from models.methods import Batch, Method
 from models.noise import BATCHES, NoiseReport, Samples, draw, judge_noise
 from models.pin_clip import PinClip
 from models.probe import Probe
+from models.probe_fit import Frozen, fit_probe
 from models.recipe import NAMES, DetectorRecipe, Recipe, Stage
 from models.text_side import Encoder, TextSide, make_text_side
 from models.towers.base import Tower
 from models.tuner import Tuner
 
-METHODS: dict[str, Callable[..., Method]] = {
+METHODS: dict[str, Callable[..., Method | Probe]] = {
     "pin_clip": PinClip,
     "dgs_net": DgsNet,
     "masm": Masm,
@@ -51,13 +53,17 @@ class Run:
     recipe: Recipe
     progress: Progress
 
+    @property
+    def short_sides(self) -> tuple[int, int] | None:
+        """Both pictures of a pair are brought to one of these; None: as they are."""
+        return None if self.recipe.short_sides == "native" else self.recipe.short_sides
+
     def stream(self, name: str, stage: Stage, pictures: Sequence[Picture] | None = None) -> Stream:
         """Batches of the stage `name`, of the training pictures where no others are given."""
-        sides = None if self.recipe.short_sides == "native" else self.recipe.short_sides
         source = PairedBatches(
             self.split.train if pictures is None else pictures,
             stage.pairs,
-            short_sides=sides,
+            short_sides=self.short_sides,
             family_weights=dict(self.recipe.family_weights),
         )
         mild_steps = round(stage.mild * stage.steps)
@@ -69,7 +75,7 @@ class Trained:
     """The folded detectors in eval mode, on the CPU, and what was measured on the way."""
 
     ensemble: Ensemble
-    text: TextSide
+    text: TextSide | None  # where a method was trained: probes read no text
     noise: NoiseReport | None  # where PiN-CLIP was trained
 
 
@@ -81,50 +87,51 @@ def train(run: Run, tower: Tower, encode: Encoder | None = None) -> Trained:
     for name, stage in (("tune", recipe.tune), ("head", recipe.head)):
         tuner.fit(run.stream(name, stage), stage, run.folder, recipe.precision, run.progress)
     tower.requires_grad_(False)
-    captions = captions_of(run.split.train, read_captions(run.data))
-    text = make_text_side(tower, run.split.train, captions, recipe, encode)
-    tower.class_text.copy_(text.classes)
     methods = [make_method(one, tuner, recipe.adapt_from, recipe.seed).to(device) for one in recipe.detectors]
-    train_methods(run, tower, methods, text)
+    text = None
+    if any(isinstance(method, Method) for method in methods):
+        captions = captions_of(run.split.train, read_captions(run.data))
+        text = make_text_side(tower, run.split.train, captions, recipe, encode)
+        tower.class_text.copy_(text.classes)
+        train_methods(run, tower, [one for one in methods if isinstance(one, Method)], text)
+    fit_probes(run, tower, methods)
     noise = noise_report(run, tower, methods)
     branches = [folded_branch(method) for method in methods]
     ensemble = Ensemble(tower, branches, list(recipe.views), [one.view for one in recipe.detectors])
     return Trained(ensemble.eval().cpu(), text, noise)
 
 
-def make_method(recipe: DetectorRecipe, tuner: Tuner, start: int, seed: int) -> Method:
+def make_method(recipe: DetectorRecipe, tuner: Tuner, start: int, seed: int) -> Method | Probe:
     """One method whose branch starts as the tower itself, with the head that was trained on it.
 
-    A head on inner blocks starts afresh: `tune` and `head` train none there. What is drawn depends on the
+    A probe's head is fitted at the end, whatever the tower was trained with. What is drawn depends on the
     seed and the method alone, not on what ran before.
     """
     torch.manual_seed(len(NAMES) * seed + NAMES.index(recipe.name))
     method = METHODS[recipe.name](tuner.tower, start, **recipe.options)
-    feature = method.branch.feature
-    if feature != "blocks":
-        method.branch.head.load_state_dict(tuner.head(recipe.view, feature).state_dict())
+    if isinstance(method, Method):
+        head = tuner.head(recipe.view, method.branch.feature)
+        method.branch.head.load_state_dict(head.state_dict())
     if isinstance(method, DgsNet):
         method.set_teacher(method.branch.head)
     return method
 
 
-def train_methods(run: Run, tower: Tower, methods: list[Method], text: TextSide) -> None:
+def train_methods(run: Run, tower: Tower, methods: Sequence[Method], text: TextSide) -> None:
     """Stage `methods`: the losses are summed, but no parameter belongs to two detectors."""
     reads: dict[str, str] = {one.name: one.view for one in run.recipe.detectors}
     stage, start = run.recipe.methods, run.recipe.adapt_from
-    taps = {tap for method in methods for tap in method.branch.taps}
 
     def losses(seen: Seen) -> Losses:
         with torch.no_grad():
             prefixes = {
-                view: tower.tapped_prefix(seen.pixels[view], start, taps)
-                for view in dict.fromkeys(reads.values())
+                view: tower.prefix(seen.pixels[view], start)
+                for view in dict.fromkeys(reads[method.name] for method in methods)
             }
         captions = text.of(seen.pictures.pictures).to(seen.labels.device)
         parts: Losses = {}
         for method in methods:
-            prefix, inner = prefixes[reads[method.name]]
-            batch = Batch(prefix, seen.labels, captions, inner)
+            batch = Batch(prefixes[reads[method.name]], seen.labels, captions)
             parts |= {f"{method.name}_{name}": value for name, value in method.losses(tower, batch).items()}
         return {"total": torch.stack([parts[f"{method.name}_total"] for method in methods]).sum(), **parts}
 
@@ -151,15 +158,31 @@ def train_methods(run: Run, tower: Tower, methods: list[Method], text: TextSide)
 
 def _groups(recipe: Recipe, methods: Sequence[Method]) -> Groups:
     """A method may have rates of its own."""
-    groups = []
-    for one, method in zip(recipe.detectors, methods, strict=True):
+    groups, named = [], {str(one.name): one for one in recipe.detectors}
+    for method in methods:
+        one = named[method.name]
         decay = recipe.methods.weight_decay if one.weight_decay is None else one.weight_decay
         parameters = [parameter for parameter in method.parameters() if parameter.requires_grad]
         groups.append({"params": parameters, "lr": one.lr or recipe.methods.lr, "weight_decay": decay})
     return groups
 
 
-def noise_report(run: Run, tower: Tower, methods: Sequence[Method]) -> NoiseReport | None:
+def fit_probes(run: Run, tower: Tower, methods: Sequence[Method | Probe]) -> None:
+    """Stage `probe`: logistic regression on frozen features."""
+    for one, probe in zip(run.recipe.detectors, methods, strict=True):
+        if isinstance(probe, Probe):
+            frozen = Frozen(tower, probe, run.recipe.view(one.view), run.short_sides)
+            fit_probe(
+                frozen,
+                run.split.train,
+                run.split.validation,
+                family_weights=run.recipe.family_weights,
+                folder=run.folder,
+                progress=run.progress,
+            )
+
+
+def noise_report(run: Run, tower: Tower, methods: Sequence[Method | Probe]) -> NoiseReport | None:
     """Fitted on training pictures; measured on validation pictures where there are some of both classes."""
     pin = next((method for method in methods if isinstance(method, PinClip)), None)
     if pin is None:
@@ -180,7 +203,7 @@ def noise_report(run: Run, tower: Tower, methods: Sequence[Method]) -> NoiseRepo
     return judge_noise(fit, held_out, validation=validation)
 
 
-def folded_branch(method: Method) -> Branch:
+def folded_branch(method: Method | Probe) -> Branch:
     """The detector as it is served: dense weights, nothing of the method left."""
     branch = fold(method.branch)
     assert isinstance(branch, Branch)

@@ -127,6 +127,7 @@ def test_detectors_share_the_prefix_and_differ_behind_it(whole: tuple[Path, Trai
     tower = ensemble.tower.blocks[1].state_dict()
     kept = [torch.equal(masm[f"0.{name}"], value) for name, value in tower.items() if name.endswith("weight")]
     assert True in kept  # masked layers have their pretrained weights, to the bit
+    assert trained.text is not None
     assert 0 <= trained.text.retrieval <= 1
 
 

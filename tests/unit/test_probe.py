@@ -1,0 +1,92 @@
+"""The probe's head: the optimum of its regression, folded into one linear layer that serves raw features."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from sklearn.linear_model import LogisticRegression
+from sklearn.preprocessing import StandardScaler
+
+from models.augment import NONE
+from models.data import load_at
+from models.ensemble import Ensemble
+from models.layouts import Picture, scan
+from models.metrics import auc
+from models.probe import Probe
+from models.probe_fit import FILE, Frozen, fit_probe, picture_weights
+from models.spec import ViewSpec
+from models.towers.registry import pretrained_tower
+from models.views import render_all
+
+VIEW = ViewSpec(name="global", kind="global", size=64)
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> list[Picture]:
+    """Noise, and the same noise blurred."""
+    root, rng = tmp_path_factory.mktemp("data"), np.random.default_rng(0)
+    for label in ("real/noise", "fake/blur"):
+        (root / label).mkdir(parents=True)
+    for index in range(16):
+        picture = Image.fromarray(rng.integers(0, 256, (64, 72, 3), dtype=np.uint8))
+        picture.save(root / "real/noise" / f"{index}.png")
+        picture.resize((24, 21)).resize((72, 64)).save(root / "fake/blur" / f"{index}.png")
+    return scan(root)
+
+
+def frozen() -> Frozen:
+    torch.manual_seed(0)
+    tower = pretrained_tower("tiny").eval().requires_grad_(False)
+    return Frozen(tower, Probe(tower, 1, blocks=(0, 2)), VIEW, (64, 64))
+
+
+def fit(one: Frozen, train: list[Picture], validation: list[Picture], folder: Path) -> float:
+    return fit_probe(
+        one, train, validation, family_weights={}, folder=folder, progress=lambda stage, step, steps: None
+    )
+
+
+def test_what_is_served_is_the_regression_on_standardised_features(
+    pictures: list[Picture], tmp_path: Path
+) -> None:
+    train, validation = pictures[:8] + pictures[16:24], pictures[8:16] + pictures[24:]
+    one = frozen()
+    strength = fit(one, train, validation, tmp_path)
+    stored = np.load(tmp_path / FILE)
+    rows, labels = stored["fitted"], np.repeat([picture.label for picture in train], 3)
+    scaler = StandardScaler().fit(rows)
+    model = LogisticRegression(C=strength / len(rows), max_iter=400).fit(scaler.transform(rows), labels)
+    clean = np.concatenate([one.features(picture, (NONE,)) for picture in validation])
+    assert np.allclose(clean, stored["judged"], atol=1e-5)
+    expected = model.decision_function(scaler.transform(clean))
+
+    ensemble = Ensemble(one.tower, [one.probe.branch], [VIEW], ["global"]).eval()
+    seen = np.stack([render_all(load_at(picture, 64), [VIEW])["global"] for picture in validation])
+    with torch.inference_mode():
+        served = ensemble({"global": torch.from_numpy(seen)})[:, 0].numpy()
+    assert served == pytest.approx(expected, abs=1e-3)
+    truth = np.array([picture.label for picture in validation])
+    assert auc(served[truth == 0], served[truth == 1]) > 0.9
+
+
+def test_features_that_lie_there_are_not_computed_again(pictures: list[Picture], tmp_path: Path) -> None:
+    one, again = frozen(), frozen()
+    fit(one, pictures, [], tmp_path)
+    gone = [picture.__class__(tmp_path / "gone.png", *_rest(picture)) for picture in pictures]
+    fit(again, gone, [], tmp_path)
+    assert torch.equal(one.probe.branch.head.weight, again.probe.branch.head.weight)
+
+
+def _rest(picture: Picture) -> tuple[int, str, str, str, str]:
+    return picture.label, picture.generator, picture.family, picture.source, picture.group
+
+
+def test_classes_weigh_alike_and_families_as_told() -> None:
+    families = ["", "", "", "a", "a", "b"]
+    some = [Picture(Path(), int(bool(name)), name, name, "s", str(i)) for i, name in enumerate(families)]
+    weights = picture_weights(some, {"a": 3.0})
+    assert weights[:3].sum() == pytest.approx(weights[3:].sum())
+    assert weights[3:5].sum() == pytest.approx(3 * weights[5])
+    assert weights.mean() == pytest.approx(1)
