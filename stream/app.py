@@ -152,10 +152,17 @@ class LaneService(Service):
         await self._over.wait()
 
 
+class _Shell(faust.App):
+    """An app without tables, and so without the folders for them."""
+
+    def _create_directories(self) -> None:
+        """Faust would make them in the working directory, which may be nobody's to write in."""
+
+
 def shell(settings: Settings, lane: Lane, labels: Labels) -> faust.App:
     """The Faust app: the lane and the label agent."""
     brokers = [f"kafka://{address.strip()}" for address in settings.kafka_bootstrap.split(",")]
-    app = faust.App(
+    app = _Shell(
         f"{settings.group}-labels",
         broker=brokers,
         broker_credentials=_credentials(settings),

@@ -3,8 +3,10 @@
 import asyncio
 import uuid
 from datetime import UTC, datetime
+from pathlib import Path
 
 import orjson
+import pytest
 from confluent_kafka import Consumer
 
 from stream.app import Worker
@@ -70,7 +72,10 @@ async def test_a_client_that_is_not_ours_reads_the_review_topic(settings: Settin
         reader.close()
 
 
-async def test_labels_are_stored_and_bad_ones_become_dead_letters(settings: Settings) -> None:
+async def test_labels_are_stored_and_bad_ones_become_dead_letters(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     fakes = FakeParts()
     good = label("one")
     await send_labels(settings, good.to_bytes(), b"{", b'{"schema": "pixassay.label/1"}')
@@ -78,6 +83,7 @@ async def test_labels_are_stored_and_bad_ones_become_dead_letters(settings: Sett
         await until(lambda: len(fakes.labels) == 1 and len(fakes.letters) == 2)
     assert fakes.labels == [good]
     assert {letter.reason for letter in fakes.letters} == {Reason.BAD_JSON, Reason.INVALID_FIELD}
+    assert list(tmp_path.iterdir()) == []  # noqa: ASYNC240 - a worker writes no files
     assert {letter.origin.topic for letter in fakes.letters} == {settings.topic_labels}
 
 
