@@ -1,10 +1,14 @@
 """Traces of uploads, as an exporter gets them."""
 
+import asyncio
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
@@ -65,6 +69,24 @@ async def test_what_a_step_raises_is_on_its_span() -> None:
 async def test_a_dead_letter_says_why() -> None:
     [root] = await traced(BadRecord(Reason.BAD_JSON, "no JSON"))
     assert (root.attributes or {})["pixassay.dead_letter"] == "bad_json"
+
+
+async def test_a_collector_gets_them_over_http() -> None:
+    got: list[str] = []
+
+    async def collect(request: web.Request) -> web.Response:
+        sent = ExportTraceServiceRequest.FromString(await request.read())
+        got.extend(s.name for r in sent.resource_spans for scope in r.scope_spans for s in scope.spans)
+        return web.Response()
+
+    app = web.Application()
+    app.router.add_post("/v1/traces", collect)
+    async with TestServer(app) as server:
+        traces = tracing_of(load_settings(otlp_endpoint=str(server.make_url("/v1/traces"))))
+        with traces.upload(Origin("uploads", 0, 1), None), traces.step("fetch"):
+            pass
+        await asyncio.to_thread(traces.close)
+    assert got == ["fetch", "upload"]
 
 
 def test_no_traces_unless_asked_for() -> None:
