@@ -1,8 +1,8 @@
 """Retention: months that are past it leave the database, and with them all that hangs on their uploads.
 
 DETACH ... CONCURRENTLY is not to be had where there is a default partition, and a plain DETACH locks the
-whole table. It only has to lock it for a moment: the month is detached on its own, with short waits, and
-what takes time (its reviews, the files of the table) follows when nobody but us sees it any more.
+whole table. It only has to lock it for a moment: the month is detached in a transaction of its own, with
+short waits, and what takes time (its reviews, the files of the table) follows when nobody else sees it.
 
 Cut off at any point, it goes on where it stopped when it is run again: a month that is detached already
 is found by its name. Counts by day, erasures' marks and receipts, bundles and policies stay.
@@ -103,10 +103,10 @@ def _timed_detach(connection: sa.Connection, name: str) -> float:
 
 
 def _detach(connection: sa.Connection, name: str) -> None:
-    """First the month itself, in which hardly anybody works: whoever is there is waited for without
-    holding up the others. Then, for a moment, the whole table."""
+    """First autovacuum is made to yield, with a lock that is in nobody else's way. Then, for a moment, the
+    whole table is locked: readers look into every month, so there is no locking just this one."""
     wait_at_most(connection, _YIELD_MS)
-    connection.execute(sa.text(f"LOCK TABLE {name} IN ACCESS EXCLUSIVE MODE"))
+    connection.execute(sa.text(f"LOCK TABLE {name} IN SHARE UPDATE EXCLUSIVE MODE"))
     wait_at_most(connection, WAIT_MS)
     connection.execute(sa.text(f"ALTER TABLE verdicts DETACH PARTITION {name}"))
 

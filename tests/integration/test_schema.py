@@ -149,6 +149,7 @@ def test_rows_move_out_of_the_default_partition(database_url: str, sql: Session)
         assert partition(database_url, date(2031, 12, 5), months=0, past=0) == ["verdicts_2031_12"]
         assert sql.execute(where).fetchall() == [("verdicts_2031_12", 2), ("verdicts_default", 2)]
         assert store.write(early) == early  # a replay finds its rows where they went
+    assert sql.execute("SELECT sum(uploads)::int FROM daily_verdicts").fetchone() == (4,)
 
 
 def test_writers_go_on_while_months_are_made(database_url: str) -> None:

@@ -130,6 +130,7 @@ def test_two_writers_of_the_same_rows_agree(database_url: str) -> None:
     stored = ask(database_url, "SELECT verdict_id::text, verdict FROM verdicts")
     assert answers[0] == answers[1] == dict(stored)
     assert len(stored) == 2000
+    assert ask(database_url, "SELECT sum(uploads)::int FROM daily_verdicts") == [(2000,)]
 
 
 @pytest.mark.parametrize(
