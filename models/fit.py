@@ -12,10 +12,11 @@ from models.card import render_card
 from models.evaluation.run import Settings, evaluate_bundle
 from models.layouts import Picture
 from models.policy_fit import Chosen, Rates, choose_policy
-from models.scoring import open_engine, probabilities, resaved, score, spreads
+from models.scoring import Scored, log_odds, open_engine, probabilities, score, spreads
 from models.spec import DetectorSpec, Manifest
 
 SHORT_SIDE = 256
+FEW = 20  # faces of a class, below which faces have no line of their own
 
 
 def halves(pictures: Sequence[Picture]) -> tuple[list[Picture], list[Picture]]:
@@ -45,14 +46,13 @@ def calibrate_bundle(
     promise: models/thresholds.py. Raises CalibrationError where there is too little of anything.
     """
     run, manifest = open_engine(bundle), bundle.manifest
-    logits = score(run, manifest.views, pictures, short_side=SHORT_SIDE, progress=progress)
-    fused = fuse(manifest, logits, pictures)
+    found = score(run, manifest.views, pictures, short_side=SHORT_SIDE, progress=progress)
+    fused = fuse(manifest, found, pictures)
     reals = [score(run, manifest.views, policy_reals, short_side=SHORT_SIDE, progress=progress)]
     if rates.recheck is not None:
-        saved = resaved(rates.recheck)
-        reals.append(score(run, manifest.views, policy_reals, short_side=SHORT_SIDE, change=saved))
-    scores = np.min([probabilities(fused, found) for found in reals], axis=0)
-    apart = np.min([spreads(fused, found) for found in reals], axis=0)
+        reals.append(score(run, manifest.views, policy_reals, short_side=SHORT_SIDE, resave=rates.recheck))
+    scores = np.min([probabilities(fused, one) for one in reals], axis=0)
+    apart = np.min([spreads(fused, one) for one in reals], axis=0)
     sources = [picture.source for picture in policy_reals]
     chosen = choose_policy(manifest.name, scores, apart, sources, rates)
     return rewrite(bundle, fused.model_copy(update={"policy": chosen.policy})), chosen
@@ -83,19 +83,36 @@ def measure_bundle(bundle: Bundle, pictures: Sequence[Picture], described: str) 
     return rewrite(bundle, manifest)
 
 
-def fuse(manifest: Manifest, logits: NDArray[np.float64], pictures: Sequence[Picture]) -> Manifest:
-    """The manifest with Platt lines and non-negative stacking fitted on raw logits [N, D]."""
+def fuse(manifest: Manifest, found: Scored, pictures: Sequence[Picture]) -> Manifest:
+    """The manifest with Platt lines and non-negative stacking fitted on the scored pictures."""
     labels = np.array([picture.label for picture in pictures], dtype=np.int64)
-    lines = [fit_platt(logits[:, index], labels) for index in range(logits.shape[1])]
-    calibrated = np.stack([line.apply(logits[:, index]) for index, line in enumerate(lines)], axis=1)
-    fusion = fit_fusion(calibrated, labels, [picture.family for picture in pictures])
-    detectors = tuple(
-        DetectorSpec(
-            name=d.name, view=d.view, slope=line.slope, intercept=line.intercept, weight=float(weight)
-        )
-        for d, line, weight in zip(manifest.detectors, lines, fusion.weights, strict=True)
+    views = {view.name: view for view in manifest.views}
+    detectors = [
+        _lines(detector, found.logits[:, index], labels, found.faces & views[detector.view].face)
+        for index, detector in enumerate(manifest.detectors)
+    ]
+    lined = manifest.model_copy(update={"detectors": tuple(detectors)})
+    fusion = fit_fusion(log_odds(lined, found), labels, [picture.family for picture in pictures])
+    weighed = tuple(
+        one.model_copy(update={"weight": float(weight)})
+        for one, weight in zip(detectors, fusion.weights, strict=True)
     )
-    return manifest.model_copy(update={"detectors": detectors, "fusion_bias": fusion.bias})
+    return lined.model_copy(update={"detectors": weighed, "fusion_bias": fusion.bias})
+
+
+def _lines(
+    detector: DetectorSpec, logits: NDArray[np.float64], labels: NDArray[np.int64], faces: NDArray[np.bool_]
+) -> DetectorSpec:
+    """The detector with its line; with two, where both of them have FEW pictures of each class to rest on."""
+    fewest = min(int((labels[part] == label).sum()) for part in (faces, ~faces) for label in (0, 1))
+    if fewest < FEW:
+        line = fit_platt(logits, labels)
+        return detector.model_copy(
+            update={"slope": line.slope, "intercept": line.intercept, "face_line": None}
+        )
+    face, line = fit_platt(logits[faces], labels[faces]), fit_platt(logits[~faces], labels[~faces])
+    own = (face.slope, face.intercept)
+    return detector.model_copy(update={"slope": line.slope, "intercept": line.intercept, "face_line": own})
 
 
 def rewrite(bundle: Bundle, manifest: Manifest) -> Bundle:

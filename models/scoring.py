@@ -1,19 +1,19 @@
 """Pictures through a bundle, outside the service: views, graph, calibration, fusion. No torch here."""
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from models.bundle import Bundle
-from models.calibrate import Fusion, Platt
+from models.calibrate import Fusion
 from models.data import load, load_at
 from models.layouts import Picture
-from models.resave import saved_as_jpeg
 from models.spec import Manifest, ViewSpec
 from models.synthesis.base import RGB
-from models.views import render_all
+from models.views import render_seen
 
 Views = dict[str, NDArray[np.uint8]]  # view name -> [N, S, S, 3]
 Run = Callable[[Views], NDArray[np.float32]]  # -> logits [N, D]
@@ -55,6 +55,14 @@ def _openvino(bundle: Bundle, threads: int) -> Run:
     return run
 
 
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """What a graph said of N pictures."""
+
+    logits: NDArray[np.float64]  # [N, D], raw
+    faces: NDArray[np.bool_]  # [N]: whether face views showed a face and not the whole picture
+
+
 def score(
     run: Run,
     views: Sequence[ViewSpec],
@@ -62,77 +70,75 @@ def score(
     *,
     short_side: int | None = 256,
     change: Change | None = None,
+    resave: int | None = None,
     progress: Callable[[int], None] | None = None,
-) -> NDArray[np.float64]:
-    """Raw logits [N, D] of pictures brought to one short side, then through `change` (a re-encoding).
+) -> Scored:
+    """Pictures brought to one short side, then through `change`, then saved as JPEG of quality `resave`.
 
     `short_side` None leaves the pictures as they are, as a worker sees them.
     `run` may be any function of the views, a torch ensemble too.
     """
-    found: list[NDArray[np.float32]] = []
+    logits: list[NDArray[np.float32]] = []
+    faces: list[bool] = []
     for chunk in _chunks(pictures, BATCH):
-        rendered = [render_all(_prepare(picture, short_side, change), views) for picture in chunk]
-        stacked = {spec.name: np.stack([one[spec.name] for one in rendered]) for spec in views}
-        found.append(run(stacked))
+        rendered = [render_seen(_prepare(picture, short_side, change), views, resave) for picture in chunk]
+        logits.append(run({spec.name: np.stack([one[spec.name] for one, _ in rendered]) for spec in views}))
+        faces += [face for _, face in rendered]
         if progress is not None:
             progress(len(chunk))
-    return np.concatenate(found).astype(np.float64)
+    return Scored(np.concatenate(logits).astype(np.float64), np.array(faces))
 
 
 def score_copies(
     run: Run,
     manifest: Manifest,
     pictures: Sequence[Picture],
-    logits: NDArray[np.float64],
+    found: Scored,
     *,
     short_side: int | None = 256,
     change: Change | None = None,
-) -> NDArray[np.float64]:
-    """Raw logits [N, D] of the copies that the policy asks for; those of the picture where it asks for none.
+) -> Scored:
+    """The copies that the policy asks for; the pictures themselves, as `found`, where it asks for none.
 
-    As in service: what would be flagged by its own logits [N, D] is scored again, saved as JPEG.
+    As in service: what would be flagged for its own logits is scored again, saved as JPEG.
     """
     policy = manifest.policy
     if policy.recheck is None:
-        return logits
-    flagged = probabilities(manifest, logits) >= policy.suspicious
+        return found
+    flagged = probabilities(manifest, found) >= policy.suspicious
     if policy.disagreement is not None:
-        flagged |= spreads(manifest, logits) >= policy.disagreement
+        flagged |= spreads(manifest, found) >= policy.disagreement
     chosen = np.flatnonzero(flagged).tolist()
     if not chosen:
-        return logits
-    again = resaved(policy.recheck, change)
-    copies = logits.copy()
-    some = [pictures[index] for index in chosen]
-    copies[chosen] = score(run, manifest.views, some, short_side=short_side, change=again)
-    return copies
+        return found
+    logits, some = found.logits.copy(), [pictures[index] for index in chosen]
+    again = score(run, manifest.views, some, short_side=short_side, change=change, resave=policy.recheck)
+    logits[chosen] = again.logits
+    return Scored(logits, found.faces)
 
 
-def resaved(quality: int, change: Change | None = None) -> Change:
-    """`change`, where there is one, then saved once more as JPEG."""
-
-    def both(rgb: RGB) -> RGB:
-        return saved_as_jpeg(rgb if change is None else change(rgb), quality)
-
-    return both
-
-
-def spreads(manifest: Manifest, logits: NDArray[np.float64]) -> NDArray[np.float64]:
-    """How far apart [N] the log-odds of the detectors with a weight lie, of raw logits [N, D]."""
-    heard = [detector.weight > 0 for detector in manifest.detectors]
-    return np.ptp(_log_odds(manifest, logits)[:, heard], axis=1) if any(heard) else np.zeros(len(logits))
-
-
-def _log_odds(manifest: Manifest, logits: NDArray[np.float64]) -> NDArray[np.float64]:
-    lines = [Platt(detector.slope, detector.intercept) for detector in manifest.detectors]
-    return np.stack([line.apply(logits[:, index]) for index, line in enumerate(lines)], axis=1)
-
-
-def probabilities(manifest: Manifest, logits: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Fused probability [N] of raw logits [N, D], by the manifest's calibration and weights."""
-    calibrated = _log_odds(manifest, logits)
+def probabilities(manifest: Manifest, found: Scored) -> NDArray[np.float64]:
+    """Fused probability [N], by the manifest's calibration and weights."""
     weights = np.array([detector.weight for detector in manifest.detectors])
-    return Fusion(weights, manifest.fusion_bias, penalty=0.0, held_out_loss=float("nan")).apply(calibrated)
+    fusion = Fusion(weights, manifest.fusion_bias, penalty=0.0, held_out_loss=float("nan"))
+    return fusion.apply(log_odds(manifest, found))
+
+
+def spreads(manifest: Manifest, found: Scored) -> NDArray[np.float64]:
+    """How far apart [N] the log-odds of the detectors with a weight lie."""
+    heard = [detector.weight > 0 for detector in manifest.detectors]
+    apart = log_odds(manifest, found)[:, heard]
+    return np.ptp(apart, axis=1) if any(heard) else np.zeros(len(apart))
+
+
+def log_odds(manifest: Manifest, found: Scored) -> NDArray[np.float64]:
+    """Calibrated log-odds [N, D]; of pictures with a face by the detectors' own lines for faces."""
+    columns = []
+    for index, one in enumerate(manifest.detectors):
+        slope, intercept = one.face_line or (one.slope, one.intercept)
+        logits = found.logits[:, index]
+        columns.append(np.where(found.faces, slope * logits + intercept, one.slope * logits + one.intercept))
+    return np.stack(columns, axis=1)
 
 
 def _prepare(picture: Picture, short_side: int | None, change: Change | None) -> RGB:

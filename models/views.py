@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from models.faces import cut, face_square, network
+from models.resave import saved_as_jpeg
 from models.spec import ViewSpec
 
 # One mosaic tile: below it there is no native block of pixels left to judge.
@@ -41,10 +42,15 @@ def render_all(rgb: NDArray[np.uint8], specs: Iterable[ViewSpec]) -> dict[str, N
 
 
 def render_seen(
-    rgb: NDArray[np.uint8], specs: Sequence[ViewSpec]
+    rgb: NDArray[np.uint8], specs: Sequence[ViewSpec], resave: int | None = None
 ) -> tuple[dict[str, NDArray[np.uint8]], bool]:
-    """Every view of one picture [H, W, 3], by name, and whether face views show a face and not all of it."""
+    """Every view of one picture [H, W, 3], by name, and whether face views show a face and not all of it.
+
+    With `resave`, of its copy saved as JPEG of that quality; where the face is, the picture itself says.
+    """
     square = face_square(rgb) if any(spec.face for spec in specs) else None
+    if resave is not None:
+        rgb = saved_as_jpeg(rgb, resave)
     face = rgb if square is None else cut(rgb, square)
     views = {spec.name: _render(face if spec.face else rgb, spec) for spec in specs}
     return views, square is not None

@@ -17,26 +17,34 @@ from stream.policy import Policy
 from stream.reasons import Reason
 from stream.types import FLAGGED, Judgement, Verdict
 
+Faces = NDArray[np.bool_]  # [N]: whether face views show a face (models/faces.py) and not the whole picture
 
-def calibrate(manifest: Manifest, logits: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Log-odds [N, D] of raw logits [N, D], detectors in the manifest's order."""
-    slopes = np.array([detector.slope for detector in manifest.detectors])  # [D]
-    intercepts = np.array([detector.intercept for detector in manifest.detectors])  # [D]
-    log_odds: NDArray[np.float64] = slopes * logits.astype(np.float64) + intercepts  # [N, D]
+
+def calibrate(
+    manifest: Manifest, logits: NDArray[np.floating], faces: Faces | None = None
+) -> NDArray[np.float64]:
+    """Log-odds [N, D] of raw logits [N, D], detectors in the manifest's order; faces by their own lines."""
+    lines = np.array([(one.slope, one.intercept) for one in manifest.detectors])  # [D, 2]
+    face_lines = np.array([one.face_line or (one.slope, one.intercept) for one in manifest.detectors])
+    seen = np.zeros(len(logits), np.bool_) if faces is None else faces
+    chosen = np.where(seen[:, None, None], face_lines, lines)  # [N, D, 2]
+    log_odds: NDArray[np.float64] = chosen[..., 0] * logits.astype(np.float64) + chosen[..., 1]  # [N, D]
     return log_odds
 
 
-def fuse(manifest: Manifest, logits: NDArray[np.floating]) -> NDArray[np.float64]:
+def fuse(manifest: Manifest, logits: NDArray[np.floating], faces: Faces | None = None) -> NDArray[np.float64]:
     """Probability of synthetic [N], in 0..1, of raw logits [N, D]."""
     weights = np.array([detector.weight for detector in manifest.detectors])  # [D]
-    log_odds = manifest.fusion_bias + calibrate(manifest, logits) @ weights  # [N]
+    log_odds = manifest.fusion_bias + calibrate(manifest, logits, faces) @ weights  # [N]
     return _sigmoid(log_odds)
 
 
-def spread(manifest: Manifest, logits: NDArray[np.floating]) -> NDArray[np.float64]:
+def spread(
+    manifest: Manifest, logits: NDArray[np.floating], faces: Faces | None = None
+) -> NDArray[np.float64]:
     """How far apart [N] the log-odds of the detectors with a say lie, of raw logits [N, D]."""
     heard = [detector.weight > 0 for detector in manifest.detectors]
-    log_odds = calibrate(manifest, logits)[:, heard]
+    log_odds = calibrate(manifest, logits, faces)[:, heard]
     return np.ptp(log_odds, axis=1) if any(heard) else np.zeros(len(logits))
 
 
@@ -58,35 +66,40 @@ class Judge:
         """JPEG quality of the copies that the policy asks for; None: it asks for none."""
         return self._policy.recheck
 
-    def doubtful(self, logits: NDArray[np.floating], tenant: str) -> bool:
+    def doubtful(self, logits: NDArray[np.floating], tenant: str, faces: Faces | None = None) -> bool:
         """Whether a picture of these logits [F, D] would be flagged: only then can a copy change anything.
 
         Raises as `judge` does.
         """
         self._check(logits)
-        scores, spreads = fuse(self._manifest, logits), spread(self._manifest, logits)
+        scores, spreads = self._read(logits, faces)
         return self._classify(float(scores.max()), float(spreads.max()), tenant)[0] in FLAGGED
 
     def judge(
-        self, logits: NDArray[np.floating], tenant: str, copy: NDArray[np.floating] | None = None
+        self,
+        logits: NDArray[np.floating],
+        tenant: str,
+        copy: NDArray[np.floating] | None = None,
+        faces: Faces | None = None,
     ) -> Judgement:
         """The judgement on one picture from the logits [F, D] of its F sampled frames.
 
-        The highest-scoring frame decides. With the logits of a `copy` [F, D], the lower score of each frame
-        counts, and the lower spread: what flags a picture has to outlive one more saving, and a copy can
-        only ever make a verdict milder. Raises Undeliverable where a logit is not a number: that is a
-        defect of the engine, and must not pass for a clean picture.
+        The highest-scoring frame decides; `faces` [F] says of which a detector saw the face alone. With the
+        logits of a `copy` [F, D], the lower score of each frame counts, and the lower spread: what flags a
+        picture has to outlive one more saving, and a copy can only ever make a verdict milder. Raises
+        Undeliverable where a logit is not a number: that is a defect of the engine, and must not pass for
+        a clean picture.
         """
         self._check(logits)
-        scores, spreads = fuse(self._manifest, logits), spread(self._manifest, logits)  # [F], [F]
+        scores, spreads = self._read(logits, faces)  # [F], [F]
         if copy is not None:
             self._check(copy)
-            again = fuse(self._manifest, copy)
+            again, apart = self._read(copy, faces)
             logits = np.where((again < scores)[:, None], copy, logits)
-            scores = np.minimum(scores, again)
-            spreads = np.minimum(spreads, spread(self._manifest, copy))
+            scores, spreads = np.minimum(scores, again), np.minimum(spreads, apart)
         top = int(scores.argmax())
         verdict, reasons = self._classify(float(scores[top]), float(spreads.max()), tenant)
+        reasons += (Reason.FACE,) if faces is not None and faces[top] else ()
         reasons += (Reason.RECHECKED,) if copy is not None else ()
         reasons += (Reason.ANIMATED,) if len(scores) > 1 else ()
         deciding: Mapping[str, float] = dict(zip(self._names, logits[top].tolist(), strict=True))
@@ -96,6 +109,11 @@ class Judge:
         """The judgement on a picture that has no logits: `not_applicable` or `unable_to_evaluate`."""
         verdict: Verdict = "not_applicable" if isinstance(error, NotApplicable) else "unable_to_evaluate"
         return Judgement(verdict, None, dict.fromkeys(self._names), (error.reason,), self._policy.id)
+
+    def _read(
+        self, logits: NDArray[np.floating], faces: Faces | None
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        return fuse(self._manifest, logits, faces), spread(self._manifest, logits, faces)
 
     def _check(self, logits: NDArray[np.floating]) -> None:
         if logits.ndim != 2 or logits.shape[0] == 0 or logits.shape[1] != len(self._names):

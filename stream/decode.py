@@ -16,9 +16,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from PIL.ImageFile import ImageFile
 
-from models.resave import saved_as_jpeg
 from models.spec import ViewSpec
-from models.views import MIN_SIDE, blank, render_all, too_small
+from models.views import MIN_SIDE, blank, render_seen, too_small
 from stream.decode_formats import ends_early, frame_count, open_as, sniff
 from stream.decode_rgb import upright_rgb
 from stream.errors import CannotEvaluate, NotApplicable
@@ -92,7 +91,7 @@ def _views(
     image: ImageFile, file: _File, views: Sequence[ViewSpec], limits: Limits, resave: int | None
 ) -> Views:
     facts: PictureFacts | None = None
-    rendered: list[dict[str, NDArray[np.uint8]]] = []
+    rendered: list[tuple[dict[str, NDArray[np.uint8]], bool]] = []
     unfit: NotApplicable | None = None
     for index in spread(file.frames, limits.sample_frames):
         with _faults_as_reasons(file.name, file.data, limits):
@@ -103,11 +102,12 @@ def _views(
         facts = facts or PictureFacts(file.name, rgb.shape[1], rgb.shape[0], file.frames)
         reason = _unfit(rgb)
         if reason is None:
-            rendered.append(render_all(rgb if resave is None else saved_as_jpeg(rgb, resave), views))
+            rendered.append(render_seen(rgb, views, resave))
         unfit = unfit or reason
     if not rendered or facts is None:
         raise unfit or NotApplicable(Reason.BLANK)
-    return Views(facts, {view.name: np.stack([frame[view.name] for frame in rendered]) for view in views})
+    arrays = {view.name: np.stack([frame[view.name] for frame, _ in rendered]) for view in views}
+    return Views(facts, arrays, np.array([face for _, face in rendered]))
 
 
 def spread(count: int, wanted: int) -> list[int]:

@@ -14,6 +14,7 @@ from pathlib import Path
 import orjson
 
 from models.spec import ViewSpec
+from models.views import make_ready
 from stream.decode import Limits, decode
 from stream.decode_wire import WireError, receive, send
 from stream.errors import CannotEvaluate, NotApplicable
@@ -32,6 +33,7 @@ def main(descriptor: int) -> None:
         fields = orjson.loads(receive(connection, _NO_LIMIT))
         views = [ViewSpec.model_validate(view) for view in fields["views"]]
         limits = Limits(**fields["limits"])
+        make_ready(views)
         _limit_memory(limits.memory_mb)
         send(connection, b"")
         try:
@@ -62,7 +64,10 @@ def _refusal(applicable: bool, reason: Reason, detail: str) -> list[bytes | memo
 
 def _encoded(made: Views) -> list[bytes | memoryview]:
     facts = made.facts
-    header = {"facts": [facts.format, facts.width, facts.height, facts.frames]}
+    header = {
+        "facts": [facts.format, facts.width, facts.height, facts.frames],
+        "faces": made.faces.tolist(),
+    }
     return [orjson.dumps(header), b"\n", *(array.data.cast("B") for array in made.arrays.values())]
 
 

@@ -117,7 +117,11 @@ class DecodeProcess:
             return kind(Reason(header["reason"]), str(header["detail"]))
         name, width, height, frames = header["facts"]
         facts = PictureFacts(str(name), int(width), int(height), int(frames))
-        return Views(facts, self._arrays(np.frombuffer(body, np.uint8, offset=end + 1)))
+        arrays = self._arrays(np.frombuffer(body, np.uint8, offset=end + 1))
+        faces = np.array([bool(face) for face in header["faces"]])
+        if len(faces) != len(next(iter(arrays.values()))):
+            raise ValueError(f"{len(faces)} frames are said to show a face or none")
+        return Views(facts, arrays, faces)
 
     def _arrays(self, pixels: NDArray[np.uint8]) -> Mapping[str, NDArray[np.uint8]]:
         sizes = [view.size * view.size * 3 for view in self._views]

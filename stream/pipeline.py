@@ -205,15 +205,13 @@ class Pipeline:
         await way.seat.move(self._rooms.detecting)
         # Views have one shape whatever the picture, so what fails here is the engine and not the upload.
         logits = await persist(functools.partial(self._detect, views), self._telemetry)
-        copy = await self._rechecked(again, data, logits, way.job.upload.tenant) if again else None
-        return self._steps.judge(logits, way.job.upload.tenant, copy)
+        copy, tenant = None, way.job.upload.tenant
+        if again and again.wanted(logits, tenant, views.faces):
+            copy = await self._rechecked(again, data)
+        return self._steps.judge(logits, tenant, copy, views.faces)
 
-    async def _rechecked(
-        self, again: Recheck, data: bytes, logits: NDArray[np.float32], tenant: str
-    ) -> NDArray[np.float32] | None:
-        """The logits of the picture's copy, where the policy asks for one. Keeps the seat that it has."""
-        if not again.wanted(logits, tenant):
-            return None
+    async def _rechecked(self, again: Recheck, data: bytes) -> NDArray[np.float32]:
+        """The logits of the picture's copy. Keeps the seat that it has."""
         views = await persist(functools.partial(self._decode, again.copy, data), self._telemetry)
         return await persist(functools.partial(self._detect, views), self._telemetry)
 

@@ -29,6 +29,7 @@ class Reason(StrEnum):
     HASH_MISMATCH = "hash_mismatch"  # the bytes do not have the sha256 that the event states
     # Notes on how a picture was judged.
     ANIMATED = "animated"  # several frames were sampled; the highest-scoring one decides
+    FACE = "face"  # some detectors looked at the surest face alone, and not at the whole picture
     RECHECKED = "rechecked"  # a copy saved once more as JPEG was scored too; the lower score counts
     # Why a record became a dead letter.
     BAD_JSON = "bad_json"  # not UTF-8 JSON

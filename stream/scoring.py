@@ -38,13 +38,13 @@ class Scorer:
         except CannotEvaluate as error:
             return self.judge.unable(error), None
         logits, copy = await self.detector.score(views.arrays), None
-        if self.judge.recheck is not None and self.judge.doubtful(logits, tenant):
+        if self.judge.recheck is not None and self.judge.doubtful(logits, tenant, views.faces):
             try:
                 again = await asyncio.wrap_future(self.pool.submit(data, self.judge.recheck))
             except CannotEvaluate as error:  # say, its time ran out
                 return self.judge.unable(error), views.facts
             copy = await self.detector.score(again.arrays)
-        return self.judge.judge(logits, tenant, copy), views.facts
+        return self.judge.judge(logits, tenant, copy, views.faces), views.facts
 
 
 @asynccontextmanager

@@ -17,7 +17,7 @@ from stream.types import DeadLetter, Fetched, Judgement, Outcome, Views
 class Recheck:
     """Scoring again on a copy, where the policy asks for it."""
 
-    wanted: Callable[[NDArray[np.float32], str], bool]  # logits, tenant
+    wanted: Callable[[NDArray[np.float32], str, NDArray[np.bool_]], bool]  # logits, tenant, faces
     copy: Callable[[bytes], Future[Views]]  # decode, of the copy
 
 
@@ -28,7 +28,9 @@ class Steps:
     fetch: Callable[[Upload], Fetched]
     decode: Callable[[bytes], Future[Views]]
     score: Callable[[Mapping[str, NDArray[np.uint8]]], Awaitable[NDArray[np.float32]]]
-    judge: Callable[[NDArray[np.float32], str, NDArray[np.float32] | None], Judgement]  # the last: of a copy
+    judge: Callable[
+        [NDArray[np.float32], str, NDArray[np.float32] | None, NDArray[np.bool_]], Judgement
+    ]  # logits, tenant, logits of a copy, faces
     unable: Callable[[CannotEvaluate], Judgement]
     write: Callable[[list[Outcome]], list[Outcome | Undeliverable | None]]  # None: it was erased
     bury: Callable[[list[DeadLetter]], list[bool]]  # False: it was erased

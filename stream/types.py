@@ -57,6 +57,7 @@ class Views:
 
     facts: PictureFacts
     arrays: Mapping[str, NDArray[np.uint8]]  # view name -> [F, H, W, 3], F = sampled frames
+    faces: NDArray[np.bool_]  # [F]: whether the frame's face views show a face, and not the whole frame
 
 
 @dataclass(frozen=True, slots=True)

@@ -88,7 +88,7 @@ class FakeParts:
             if name.startswith("blank"):
                 raise NotApplicable(Reason.BLANK, name)
             pixels = np.full((1, 2, 2, 3), 255 if name.startswith("synthetic") else 0, np.uint8)
-            answer.set_result(Views(PictureFacts("PNG", 2, 2, 1), {"global": pixels}))
+            answer.set_result(Views(PictureFacts("PNG", 2, 2, 1), {"global": pixels}, np.zeros(1, np.bool_)))
         except Exception as error:  # noqa: BLE001 - a future carries whatever was raised
             answer.set_exception(error)
         return answer
@@ -106,7 +106,11 @@ class FakeParts:
         return arrays["global"].reshape(len(arrays["global"]), -1)[:, :1].astype(np.float32)
 
     def judge(
-        self, logits: NDArray[np.float32], tenant: str, copy: NDArray[np.float32] | None = None
+        self,
+        logits: NDArray[np.float32],
+        tenant: str,
+        copy: NDArray[np.float32] | None = None,
+        faces: NDArray[np.bool_] | None = None,
     ) -> Judgement:
         logits = logits if copy is None else np.minimum(logits, copy)
         if logits.max() > 0 and not self.lenient:
@@ -150,7 +154,11 @@ class FakeParts:
 
     def parts(self) -> Parts:
         """As the worker takes them."""
-        again = Recheck(lambda logits, tenant: bool(logits.max() > 0), self.copy) if self.rechecks else None
+        again = (
+            Recheck(lambda logits, tenant, faces: bool(logits.max() > 0), self.copy)
+            if self.rechecks
+            else None
+        )
         steps = Steps(
             self.fetch, self.decode, self.score, self.judge, self.unable, self.write, self.bury, again
         )

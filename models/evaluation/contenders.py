@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy.special import expit, logit
 
 from models.bundle import MANIFEST, Bundle, load_bundle
-from models.scoring import Engine, Run, open_engine, probabilities, spreads
+from models.scoring import Engine, Run, Scored, log_odds, open_engine, probabilities, spreads
 from models.spec import Manifest, ViewSpec
 
 Values = NDArray[np.float64]
@@ -50,7 +50,7 @@ class Contender:
     name: str
     views: Sequence[ViewSpec]
     run: Run
-    read: Callable[[Values, Values], list[Method]]  # logits [N, D], those of the copies -> methods
+    read: Callable[[Scored, Scored], list[Method]]  # of the pictures, of their copies -> methods
     recheck: Manifest | None = None  # whose policy asks for copies of what it would flag; None: no copies
 
 
@@ -58,16 +58,20 @@ def of_bundle(bundle: Bundle, engine: Engine, threads: int = 1) -> Contender:
     """The bundle under evaluation: its ensemble, the plain mean of its logits, and each detector."""
     manifest = bundle.manifest
 
-    def read(logits: Values, copies: Values) -> list[Method]:
-        lines = np.array([[one.slope, one.intercept] for one in manifest.detectors])  # [D, 2]
-        calibrated = logits * lines[:, 0] + lines[:, 1]
+    def read(found: Scored, copies: Scored) -> list[Method]:
+        calibrated = log_odds(manifest, found)
         mean = calibrated.mean(axis=1)
+        # Raw logits, so that a silenced detector keeps its order; of two lines, one needs the calibrated.
+        margins = [
+            (calibrated if one.face_line else found.logits)[:, index]
+            for index, one in enumerate(manifest.detectors)
+        ]
         singles = [
-            Method(one.name, f"one detector, view {one.view}", expit(calibrated[:, i]), logits[:, i], EVEN)
-            for i, one in enumerate(manifest.detectors)
+            Method(one.name, f"one detector, view {one.view}", expit(scores), margin, EVEN)
+            for one, scores, margin in zip(manifest.detectors, calibrated.T, margins, strict=True)
         ]
         averaged = Method(MEAN, "mean of the calibrated logits", expit(mean), mean, EVEN)
-        return [_fused(ENSEMBLE, "stacked, as served", manifest, logits, copies), averaged, *singles]
+        return [_fused(ENSEMBLE, "stacked, as served", manifest, found, copies), averaged, *singles]
 
     return Contender(manifest.name, manifest.views, open_engine(bundle, engine, threads), read, manifest)
 
@@ -83,18 +87,18 @@ def _beside_bundle(name: str, folder: Path, engine: Engine, threads: int) -> Con
     bundle = load_bundle(folder)
     manifest = bundle.manifest
 
-    def read(logits: Values, copies: Values) -> list[Method]:
-        return [_fused(name, f"bundle {bundle.id} on {manifest.tower}", manifest, logits, copies)]
+    def read(found: Scored, copies: Scored) -> list[Method]:
+        return [_fused(name, f"bundle {bundle.id} on {manifest.tower}", manifest, found, copies)]
 
     return Contender(name, manifest.views, open_engine(bundle, engine, threads), read, manifest)
 
 
-def _fused(name: str, what: str, manifest: Manifest, logits: Values, copies: Values) -> Method:
+def _fused(name: str, what: str, manifest: Manifest, found: Scored, copies: Scored) -> Method:
     """As stream/decide.py has it: the lower of the scores of a picture and of its copy."""
     policy = manifest.policy
-    scores = np.minimum(probabilities(manifest, logits), probabilities(manifest, copies))
+    scores = np.minimum(probabilities(manifest, found), probabilities(manifest, copies))
     margins = logit(np.clip(scores, 1e-15, 1 - 1e-15))
-    apart = np.minimum(spreads(manifest, logits), spreads(manifest, copies))
+    apart = np.minimum(spreads(manifest, found), spreads(manifest, copies))
     widened = None if policy.disagreement is None else apart >= policy.disagreement
     return Method(name, what, scores, margins, (policy.suspicious, policy.synthetic), widened)
 
@@ -112,8 +116,8 @@ def _run(name: str, folder: Path) -> Contender:
             logits = ensemble({view: torch.from_numpy(pixels) for view, pixels in views.items()})
         return np.asarray(logits.numpy(), dtype=np.float32)
 
-    def read(logits: Values, _: Values) -> list[Method]:
-        mean = logits.mean(axis=1)
+    def read(found: Scored, _: Scored) -> list[Method]:
+        mean = found.logits.mean(axis=1)
         what = f"checkpoint on {ensemble.tower.name}, not calibrated"
         return [Method(name, what, expit(mean), mean, EVEN)]
 

@@ -77,15 +77,15 @@ def evaluate_bundle(
 
     def judged(contender: Contender, chosen: Sequence[Picture], change: Change | None = None) -> list[Method]:
         side = settings.short_side
-        logits = score(
+        found = score(
             contender.run, contender.views, chosen, short_side=side, change=change, progress=progress
         )
-        copies = logits
+        copies = found
         if contender.recheck is not None:
             copies = score_copies(
-                contender.run, contender.recheck, chosen, logits, short_side=side, change=change
+                contender.run, contender.recheck, chosen, found, short_side=side, change=change
             )
-        return contender.read(logits, copies)
+        return contender.read(found, copies)
 
     methods = {method.name: method for judge in judges for method in judged(judge, pictures)}
     tables = {name: tabulate(on, method) for name, method in methods.items()}

@@ -166,3 +166,16 @@ def test_a_copy_never_makes_a_verdict_worse_and_its_order_does_not_matter(
     assert (together.verdict, together.score) == (turned.verdict, turned.score)
     for one in (first, copy):
         assert worst_last.index(together.verdict) <= worst_last.index(judge.judge(row(*one), "t").verdict)
+
+
+def test_a_face_is_calibrated_by_its_own_line_and_told_of() -> None:
+    masm = MANIFEST.detectors[2].model_copy(update={"face_line": (3.0, -2.0), "weight": 1.0})
+    manifest = MANIFEST.model_copy(update={"detectors": (*MANIFEST.detectors[:2], masm)})
+    logits, faces = np.vstack([row(3, 4, -1), row(3, 4, -1)]), np.array([True, False])
+    assert calibrate(manifest, logits, faces).tolist() == [[5.0, 4.0, -5.0], [5.0, 4.0, 0.0]]
+    judge = Judge(manifest, POLICY)  # 3 with the face's -5 is -2, without it 3
+    seen = [judge.judge(row(3, 4, -1), "t", None, np.array([face])) for face in (True, False)]
+    assert [one.verdict for one in seen] == ["authentic", "synthetic"]
+    assert [one.reasons for one in seen] == [(Reason.FACE,), (Reason.ABOVE_SYNTHETIC,)]
+    assert not judge.doubtful(row(3, 4, -1), "t", np.array([True]))
+    assert judge.judge(logits, "t", None, faces).reasons == (Reason.ABOVE_SYNTHETIC, Reason.ANIMATED)

@@ -26,7 +26,7 @@ from models.evaluation.strata import stratum_rows
 from models.evaluation.tables import Table, panel, tabulate
 from models.evaluation.terminal import show
 from models.layouts import Picture
-from models.scoring import open_engine, probabilities, score
+from models.scoring import Scored, open_engine, probabilities, score
 
 GRID = {"webp": partial(augment.webp, quality=60)}
 
@@ -185,11 +185,11 @@ def test_both_runtimes_agree_and_a_batch_does_not_matter(
     tiny_bundle: Bundle, pictures: list[Picture]
 ) -> None:
     views = tiny_bundle.manifest.views
-    reference = score(open_engine(tiny_bundle, "onnxruntime"), views, pictures, short_side=96)
+    reference = score(open_engine(tiny_bundle, "onnxruntime"), views, pictures, short_side=96).logits
     assert reference.shape == (len(pictures), len(tiny_bundle.manifest.detectors))
-    served = score(open_engine(tiny_bundle, "openvino"), views, pictures, short_side=96)
+    served = score(open_engine(tiny_bundle, "openvino"), views, pictures, short_side=96).logits
     np.testing.assert_allclose(served, reference, atol=2e-3)
-    backwards = score(open_engine(tiny_bundle), views, pictures[::-1], short_side=96)[::-1]
+    backwards = score(open_engine(tiny_bundle), views, pictures[::-1], short_side=96).logits[::-1]
     np.testing.assert_allclose(backwards, reference, atol=1e-5)
 
 
@@ -200,8 +200,9 @@ def test_fused_probability_is_the_manifests_formula(tiny_bundle: Bundle) -> None
     )
     weights = np.array([one.weight for one in tiny_bundle.manifest.detectors])
     odds = tiny_bundle.manifest.fusion_bias + weights @ calibrated
-    np.testing.assert_allclose(probabilities(tiny_bundle.manifest, logits), 1 / (1 + np.exp(-odds)))
-    fused, mean, *singles = of_bundle(tiny_bundle, "onnxruntime").read(logits, logits)
+    scored = Scored(logits, np.zeros(2, np.bool_))
+    np.testing.assert_allclose(probabilities(tiny_bundle.manifest, scored), 1 / (1 + np.exp(-odds)))
+    fused, mean, *singles = of_bundle(tiny_bundle, "onnxruntime").read(scored, scored)
     np.testing.assert_allclose(fused.scores, 1 / (1 + np.exp(-odds)))
     np.testing.assert_allclose(mean.scores, 1 / (1 + np.exp(-calibrated.mean(axis=0))))
     np.testing.assert_allclose([one.scores for one in singles], 1 / (1 + np.exp(-calibrated)))

@@ -1,5 +1,8 @@
 """The face gate on a photograph with a face, and on those without one."""
 
+import io
+from pathlib import Path
+
 import numpy as np
 import pytest
 import skimage.data
@@ -9,8 +12,14 @@ from pydantic import ValidationError
 
 from models import views
 from models.faces import MIN_FACE, cut, face_square
+from models.fit import fuse
+from models.layouts import Picture
+from models.resave import saved_as_jpeg
+from models.scoring import Scored, log_odds
 from models.spec import DetectorSpec, Manifest, ViewSpec
+from stream.decode_pool import DecodePool
 from tests.outcomes import MANIFEST
+from tests.unit.picture_files import LIMITS
 
 FACE = ViewSpec(name="face", kind="global", size=64, face=True)
 WHOLE = ViewSpec(name="whole", kind="global", size=64)
@@ -79,3 +88,45 @@ def test_a_line_for_faces_needs_a_view_that_shows_them() -> None:
     detector = DetectorSpec(name="masm", view="global", slope=1, intercept=0, weight=1, face_line=(2.0, 1.0))
     with pytest.raises(ValidationError, match="its view shows none"):
         Manifest.model_validate({**MANIFEST.model_dump(), "detectors": [detector.model_dump()]})
+
+
+def test_a_decoding_process_says_which_frames_show_a_face_and_copies_keep_its_place(
+    astronaut: NDArray[np.uint8],
+) -> None:
+    square = face_square(astronaut)
+    assert square is not None
+    stored, cup = io.BytesIO(), io.BytesIO()
+    Image.fromarray(astronaut).save(stored, "PNG")
+    Image.fromarray(getattr(skimage.data, "coffee")()).save(cup, "PNG")  # noqa: B009
+    pool = DecodePool((FACE, WHOLE), LIMITS, 1)
+    try:
+        wishes = ((stored.getvalue(), None), (stored.getvalue(), 90), (cup.getvalue(), None))
+        first, copy, other = (pool.submit(*wish).result(timeout=120) for wish in wishes)
+    finally:
+        pool.close()
+    assert [made.faces.tolist() for made in (first, copy, other)] == [[True], [True], [False]]
+    shown = cut(saved_as_jpeg(astronaut, 90), square)
+    assert np.array_equal(first.arrays["face"][0], views.render(astronaut, FACE))
+    assert np.array_equal(copy.arrays["face"][0], views.render(shown, WHOLE))
+
+
+@pytest.mark.parametrize("faces", [400, 30])
+def test_faces_get_a_line_of_their_own_where_there_are_enough_of_them(faces: int) -> None:
+    """Of pictures with a face the logits mean less, and lie elsewhere."""
+    rng, labels = np.random.default_rng(0), np.arange(4000) % 2
+    seen = np.arange(4000) < faces
+    strength = rng.normal(0, 1, 4000) + 2 * labels  # log-odds 2 x - 2
+    logits = np.where(seen, 4 * strength + 7, strength)[:, None]
+    pictures = [Picture(Path(), int(label), "", "ab"[i // 2 % 2], "", "") for i, label in enumerate(labels)]
+    view = ViewSpec(name="global", kind="global", size=224, face=True)
+    masm = DetectorSpec(name="masm", view="global", slope=1, intercept=0, weight=1)
+    manifest = MANIFEST.model_copy(update={"views": (view,), "detectors": (masm,)})
+    fitted = fuse(manifest, Scored(logits, seen), pictures).detectors[0]
+    if faces == 30:  # fifteen of each class
+        assert fitted.face_line is None
+        return
+    assert fitted.face_line is not None
+    assert fitted.face_line == pytest.approx((0.5, -5.5), rel=0.25)
+    assert (fitted.slope, fitted.intercept) == pytest.approx((2, -2), rel=0.1)
+    odds = log_odds(manifest.model_copy(update={"detectors": (fitted,)}), Scored(logits, seen))
+    assert np.abs(odds[:, 0] - (2 * strength - 2)).mean() < 0.5
