@@ -48,7 +48,7 @@ class Prometheus(Server):
         told = subprocess.run(
             [program("prometheus"), "--version"], capture_output=True, text=True, check=True
         )
-        return f"Prometheus {(told.stdout or told.stderr).split()[2]}"
+        return (told.stdout or told.stderr).splitlines()[0].partition(" (")[0]
 
     def variables(self) -> dict[str, str]:
         return {}  # a worker does not know who scrapes it
