@@ -67,7 +67,7 @@ def write_bundle(path: Path, manifest_fields: dict[str, Any]) -> Bundle:
     `manifest_fields` is everything of the manifest but `files`.
     """
     names = sorted(item.name for item in path.iterdir() if item.is_file() and item.name != MANIFEST)
-    files = {name: _sha256(path / name) for name in names}
+    files = {name: sha256_of(path / name) for name in names}
     manifest = Manifest.model_validate({**manifest_fields, "files": files})
     text = manifest.model_dump_json(indent=2, by_alias=True)
     (path / MANIFEST).write_text(text + "\n", encoding="utf-8")
@@ -78,13 +78,14 @@ def _check(path: Path, name: str, expected: str) -> None:
     if Path(name).name != name:
         raise BundleError(f"{path / MANIFEST} lists {name!r}, which is not a plain file name")
     try:
-        actual = _sha256(path / name)
+        actual = sha256_of(path / name)
     except OSError as error:
         raise BundleError(f"{path / name} is listed in the manifest: {error.strerror}") from error
     if actual != expected:
         raise BundleError(f"{path / name} was changed: its SHA-256 is {actual}, not {expected}")
 
 
-def _sha256(file: Path) -> str:
+def sha256_of(file: Path) -> str:
+    """SHA-256 of a file, lower-case hex."""
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -1,5 +1,8 @@
 """The model card of a bundle, written from its manifest."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from models.spec import Manifest
 
 WARNING = (
@@ -7,6 +10,11 @@ WARNING = (
     "minutes on a few thousand pictures. It is not reliable on generators that it has not seen, and "
     "today's text-to-image models are such. Do not act on its verdicts about real people's pictures. "
     "What makes the service reliable is a bundle trained on a large pretrained tower with data of your own."
+)
+IMPORTED_WARNING = (
+    "**Detectors of other people.** Their weights were imported as they are; what they were trained and "
+    "measured on is for their authors to say. Until `pixassay model calibrate` ran on pictures like yours, "
+    "the score is a raw logit pressed into 0..1, and its thresholds are placeholders."
 )
 LIMITS = (
     (
@@ -22,17 +30,25 @@ LIMITS = (
 
 def render_card(manifest: Manifest) -> str:
     """Markdown."""
+    imported = manifest.training.get("imported", {})
+    alone = set(imported) == {detector.name for detector in manifest.detectors}
     parts = [
         f"# {manifest.name}",
-        WARNING,
+        IMPORTED_WARNING if alone else WARNING,
         "## What it is",
         _what(manifest),
-        "## Trained on",
-        _trained(manifest),
+        *(() if alone else ("## Trained on", _trained(manifest))),
+        *(imported_section(name, facts) for name, facts in imported.items()),
     ]
     parts += ["## Measured", _measured(manifest), "## Thresholds", _policy(manifest), "## Not for"]
     parts += ["\n".join(f"- {limit}" for limit in LIMITS), "## Licences", _licences(manifest)]
     return "\n\n".join(parts) + "\n"
+
+
+def imported_section(name: str, facts: Mapping[str, Any]) -> str:
+    """Where an imported detector came from, with all that its manifest entry says."""
+    lines = [f"## Imported: {name}", "", "| fact | value |", "| --- | --- |"]
+    return "\n".join([*lines, *(f"| {fact} | {value} |" for fact, value in facts.items())])
 
 
 def _what(manifest: Manifest) -> str:

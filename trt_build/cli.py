@@ -11,8 +11,10 @@ from rich.console import Console
 from models.bundle import BUNDLED, CARD, Bundle, load_bundle
 from models.cli import app as model
 from models.engine_file import ENGINES, EngineFileError, Precision
+from trt_build.import_command import import_model
 
 app = typer.Typer(no_args_is_help=True)
+model.command("import")(import_model)
 
 
 @app.callback()

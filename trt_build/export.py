@@ -5,10 +5,12 @@ fuses; opset 23's Attention node does not compile in fp32 there.
 """
 
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 
 import onnx
 import torch
+from torch import nn
 
 from models.ensemble import Ensemble
 from models.spec import ViewSpec
@@ -20,8 +22,12 @@ MAX_BATCH = 1024
 
 def export_onnx(ensemble: Ensemble, path: Path) -> None:
     """Write `path`: inputs named after the views (uint8 [N, S, S, 3]), output `logits` (float32 [N, D])."""
-    ensemble.eval()
-    specs: list[ViewSpec] = list(ensemble.views.values())
+    path.write_bytes(export_graph(ensemble, list(ensemble.views.values())).SerializeToString())
+
+
+def export_graph(net: nn.Module, specs: Sequence[ViewSpec]) -> onnx.ModelProto:
+    """A graph as `export_onnx` writes it, of any network that maps the views by name to logits."""
+    net.eval()
     # A batch of 3: torch.export would take a batch of 1 for a constant.
     sample = {spec.name: torch.zeros(3, spec.size, spec.size, 3, dtype=torch.uint8) for spec in specs}
     batch = torch.export.Dim("batch", min=1, max=MAX_BATCH)
@@ -30,7 +36,7 @@ def export_onnx(ensemble: Ensemble, path: Path) -> None:
         warnings.simplefilter("ignore", category=FutureWarning)
         # Exported first by itself: torch.onnx falls back to fixed shapes where a dynamic batch fails.
         traced = torch.export.export(
-            ensemble,
+            net,
             args=(),
             kwargs={"views": sample},
             dynamic_shapes={"views": {spec.name: {0: batch} for spec in specs}},
@@ -50,7 +56,7 @@ def export_onnx(ensemble: Ensemble, path: Path) -> None:
     graph = program.model_proto
     halve(graph)
     forget_origin(graph)
-    path.write_bytes(graph.SerializeToString())
+    return graph
 
 
 def forget_origin(model: onnx.ModelProto) -> None:

@@ -21,6 +21,14 @@ def round_weights(module: nn.Module) -> None:
             tensor.copy_(tensor.half().float())
 
 
+def round_constants(graph: onnx.ModelProto) -> None:
+    """`round_weights` for a graph that was not exported from a module here."""
+    for weight in graph.graph.initializer:
+        if weight.data_type == TensorProto.FLOAT and np.prod(weight.dims) >= SMALLEST:
+            rounded = numpy_helper.to_array(weight).astype(np.float16).astype(np.float32)
+            weight.CopyFrom(numpy_helper.from_array(rounded, weight.name))
+
+
 def halve(graph: onnx.ModelProto) -> None:
     """Store each large float32 initialiser that is exact in float16 as such, followed by a Cast."""
     casts = []
