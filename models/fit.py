@@ -14,6 +14,7 @@ from models.layouts import Picture
 from models.policy_fit import Chosen, Rates, choose_policy
 from models.scoring import Scored, log_odds, open_engine, probabilities, score, spreads
 from models.spec import DetectorSpec, Manifest
+from models.thresholds import Reals
 
 SHORT_SIDE = 256
 FEW = 20  # faces of a class, below which faces have no line of their own
@@ -53,8 +54,9 @@ def calibrate_bundle(
         reals.append(score(run, manifest.views, policy_reals, short_side=SHORT_SIDE, resave=rates.recheck))
     scores = np.min([probabilities(fused, one) for one in reals], axis=0)
     apart = np.min([spreads(fused, one) for one in reals], axis=0)
-    sources = [picture.source for picture in policy_reals]
-    chosen = choose_policy(manifest.name, scores, apart, sources, rates)
+    sources = np.array([picture.source for picture in policy_reals])
+    photographs = np.array([picture.group for picture in policy_reals])
+    chosen = choose_policy(manifest.name, Reals(scores, sources, photographs), apart, rates)
     return rewrite(bundle, fused.model_copy(update={"policy": chosen.policy})), chosen
 
 

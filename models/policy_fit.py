@@ -1,7 +1,7 @@
 """From the scores of real photographs to a policy, and what it flags of each source. No torch here."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,9 +9,7 @@ from numpy.typing import NDArray
 from models.calibrate import CalibrationError
 from models.resave import QUALITY
 from models.spec import PolicySpec
-from models.thresholds import ALL, Threshold, highest, source_thresholds
-
-Scores = NDArray[np.float64]  # [N]
+from models.thresholds import ALL, Reals, Threshold, highest, source_thresholds
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +28,9 @@ class SourceRow:
     """What the policy flags of one source's reals, of those that it was set on."""
 
     source: str
-    reals: int
-    synthetic: int
+    photographs: int
+    pictures: int
+    synthetic: int  # of the pictures
     flagged: int  # suspicious or synthetic
     synthetic_at_most: float  # upper bounds of the true rates, at the confidence of `Rates`
     flagged_at_most: float
@@ -47,22 +46,19 @@ class Chosen:
     rows: list[SourceRow]  # all reals together first, then one a source
 
 
-def choose_policy(name: str, reals: Scores, spreads: Scores, sources: Sequence[str], rates: Rates) -> Chosen:
-    """Thresholds for reals of these sources [N], which the score was not fitted on.
+def choose_policy(name: str, reals: Reals, spreads: NDArray[np.float64], rates: Rates) -> Chosen:
+    """Thresholds for reals that the score was not fitted on.
 
-    `reals` are fused scores [N] and `spreads` the distances [N] between their detectors' log-odds, both as
-    the policy will see them: with `rates.recheck`, the lower of a picture's and of its copy's. A picture
-    is flagged for its score or for its spread, so the two share `rates.suspicious`. Raises
-    CalibrationError where there are too few reals for a rate, or one of them scores 1.
+    Their fused scores and the distances [N] between their detectors' log-odds are those that the policy
+    will see: with `rates.recheck`, the lower of a picture's and of its copy's. A picture is flagged for
+    its score or for its spread, so the two share `rates.suspicious`. Raises CalibrationError where there
+    are too few photographs for a rate, or one of them scores 1.
     """
     by_score = rates.suspicious - rates.disagreement
-    upper = source_thresholds(reals, sources, rates.synthetic, rates.confidence)
-    lower = source_thresholds(reals, sources, by_score, rates.confidence)
-    apart = (
-        source_thresholds(spreads, sources, rates.disagreement, rates.confidence)
-        if rates.disagreement
-        else []
-    )
+    upper = source_thresholds(reals, rates.synthetic, rates.confidence)
+    lower = source_thresholds(reals, by_score, rates.confidence)
+    distances = replace(reals, scores=spreads)
+    apart = source_thresholds(distances, rates.disagreement, rates.confidence) if rates.disagreement else []
     synthetic, suspicious = highest(upper), highest(lower)
     if synthetic.value > 1:
         raise CalibrationError(
@@ -72,24 +68,23 @@ def choose_policy(name: str, reals: Scores, spreads: Scores, sources: Sequence[s
         id=f"{name}/1",
         suspicious=min(suspicious.value, synthetic.value),
         synthetic=synthetic.value,
-        basis=_basis(upper, lower, rates),
+        basis=_basis(len(spreads), upper, lower, rates),
         disagreement=highest(apart).value if apart else None,
         recheck=rates.recheck,
     )
-    return Chosen(
-        policy, synthetic, suspicious, _rows(_flags(policy, reals, spreads), sources, upper, lower, apart)
-    )
+    flags = _flags(policy, reals.scores, spreads)
+    return Chosen(policy, synthetic, suspicious, _rows(flags, reals, upper, lower, apart))
 
 
-def _basis(upper: Sequence[Threshold], lower: Sequence[Threshold], rates: Rates) -> str:
+def _basis(pictures: int, upper: Sequence[Threshold], lower: Sequence[Threshold], rates: Rates) -> str:
     seen = (
         "" if rates.recheck is None else f", the lower of its score and that of a JPEG {rates.recheck} copy"
     )
     return (
         f"at most {rates.synthetic:.1%} of real photographs called synthetic (shown at "
         f"{rates.confidence:.0%} confidence: {upper[0].upper:.1%}; {_decider(upper)}) and "
-        f"{rates.suspicious:.1%} suspicious or synthetic ({_decider(lower)}), set on {upper[0].reals} "
-        f"photographs of {len(upper) - 1} sources, none of them trained on{seen}; "
+        f"{rates.suspicious:.1%} suspicious or synthetic ({_decider(lower)}), set on {pictures} pictures of "
+        f"{upper[0].photographs} photographs of {len(upper) - 1} sources, none of them trained on{seen}; "
         "photographs from elsewhere may be flagged more often"
     )
 
@@ -99,25 +94,27 @@ def _decider(thresholds: Sequence[Threshold]) -> str:
     return "all together decided" if one.group == ALL else f"the source {one.group} decided"
 
 
-def _flags(policy: PolicySpec, reals: Scores, spreads: Scores) -> NDArray[np.int64]:
+def _flags(
+    policy: PolicySpec, scores: NDArray[np.float64], spreads: NDArray[np.float64]
+) -> NDArray[np.int64]:
     """[N]: 2 synthetic, 1 suspicious, 0 neither."""
     wide = spreads >= (np.inf if policy.disagreement is None else policy.disagreement)
-    flagged = (reals >= policy.suspicious) | wide
-    return flagged.astype(np.int64) + (reals >= policy.synthetic)
+    flagged = (scores >= policy.suspicious) | wide
+    return flagged.astype(np.int64) + (scores >= policy.synthetic)
 
 
 def _rows(
     flags: NDArray[np.int64],
-    sources: Sequence[str],
+    reals: Reals,
     upper: Sequence[Threshold],
     lower: Sequence[Threshold],
     apart: Sequence[Threshold],
 ) -> list[SourceRow]:
     """One row a group. Its bounds are those of its own thresholds: the ones in force are no lower."""
-    names, rows = np.asarray(sources), []
+    rows = []
     for index, (high, low) in enumerate(zip(upper, lower, strict=True)):
-        found = flags if high.group == ALL else flags[names == high.group]
+        found = flags if high.group == ALL else flags[reals.sources == high.group]
         bound = min(1.0, low.upper + (apart[index].upper if apart else 0.0))
-        counts = int((found == 2).sum()), int((found > 0).sum())
-        rows.append(SourceRow(high.group, len(found), *counts, high.upper, bound))
+        counts = len(found), int((found == 2).sum()), int((found > 0).sum())
+        rows.append(SourceRow(high.group, high.photographs, *counts, high.upper, bound))
     return rows

@@ -1,17 +1,18 @@
 """Thresholds with a guarantee on real photographs, for each source of them and for all. No torch here.
 
-The method is split-conformal prediction with one class (Vovk, Gammerman and Shafer 2005, "Algorithmic
-Learning in a Random World"; Lei et al. 2018, JASA 113, section 2). Let s be a score that was fixed
-before the n calibration reals were looked at, and let a new real be exchangeable with them. With
+Pictures of one photograph (crops, copies, sizes) are no independent witnesses, so photographs count: each
+has the weight one, shared by its pictures. Let a score be fixed before the n calibration photographs are
+looked at, let a new photograph be exchangeable with them, and let S(t) be the sum over the n of the share
+of a photograph's pictures that score t or more. With the lowest t for which
 
-    value = just above the ceil((n + 1)(1 - target))-th smallest of their n scores,
+    (S(t) + 1) / (n + 1) <= target,        P(a picture of the new photograph scores >= t) <= target.
 
-    P(s(new) >= value) <= target.
+That is conformal risk control (Angelopoulos et al. 2022, arXiv 2208.02814, Theorem 1); with one picture a
+photograph it is split-conformal prediction (Vovk, Gammerman and Shafer 2005; Lei et al. 2018, section 2),
+t lies just above the ceil((n + 1)(1 - target))-th smallest score, and without ties the probability is
+floor((n + 1) target) / (n + 1) exactly. It holds for every n and every distribution. What it does not say:
 
-It holds for every n and every distribution, ties included, and is an equality with
-floor((n + 1) target) / (n + 1) on the right where no two scores are equal. What it does not say:
-
-- It is marginal: an average over the draw of the n reals too. What one set of reals proves is `upper`.
+- It is marginal: an average over the draw of the n photographs too. `upper` says what one set shows.
 - It is for photographs drawn as these were: one camera, site or decade more, and nothing is promised.
 - It speaks of reals alone: how many synthetic pictures are found is measured, not guaranteed.
 """
@@ -25,10 +26,28 @@ from scipy.stats import beta, binom
 
 from models.calibrate import CalibrationError
 
-Scores = NDArray[np.float64]  # [N]
-
 ALL = "all"  # all sources together
-LEAST = 40  # reals of one source, below which its count is tested instead of getting a conformal rank
+LEAST = 20  # photographs of one source, below which their number is tested instead of being ranked
+ROUNDING = 1e-9
+
+
+@dataclass(frozen=True, slots=True)
+class Reals:
+    """Scored pictures of real photographs, N of them."""
+
+    scores: NDArray[np.float64]  # [N]
+    sources: NDArray[np.str_]  # [N]
+    photographs: NDArray[np.str_]  # [N]: pictures of one photograph share a name
+
+    @property
+    def count(self) -> int:
+        """How many photographs."""
+        return len(np.unique(self.photographs))
+
+    def of(self, source: str) -> "Reals":
+        """Those of one source."""
+        own = self.sources == source
+        return Reals(self.scores[own], self.sources[own], self.photographs[own])
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,58 +57,51 @@ class Threshold:
     group: str  # a source of reals, or ALL
     value: float
     target: float  # false-positive rate aimed at for this group
-    reals: int
-    above: int  # how many of the group's reals may lie at or above the value
-    upper: float  # upper bound of the group's true rate, at the confidence asked for
+    photographs: int
+    above: int  # of them, those with a picture at or above the value
+    upper: float  # upper bound of their true share, at the confidence asked for
 
 
-def conformal_threshold(
-    reals: Scores, target: float, confidence: float = 0.95, group: str = ALL
-) -> Threshold:
-    """The lowest threshold that a new real, exchangeable with these, passes with probability <= `target`.
+def conformal_threshold(reals: Reals, target: float, confidence: float = 0.95, group: str = ALL) -> Threshold:
+    """The lowest threshold that keeps the promise above.
 
-    Raises CalibrationError where there are too few reals for any (fewer than 1 / target - 1).
+    Raises CalibrationError where there are too few photographs for any (fewer than 1 / target - 1).
     """
-    count = len(reals)
-    rank = int(np.ceil((count + 1) * (1 - target) - 1e-9))
-    if rank > count:
-        needed = int(np.ceil(1 / target - 1e-9)) - 1
-        raise CalibrationError(f"a rate of {target:g} needs at least {needed} real pictures, not {count}")
-    return _above(reals, count - rank, target, confidence, group)
+    allowed = (reals.count + 1) * target - 1
+    if allowed < -ROUNDING:
+        needed = int(np.ceil(1 / target - ROUNDING)) - 1
+        raise CalibrationError(f"a rate of {target:g} needs at least {needed} photographs, not {reals.count}")
+    return _leaving(reals, allowed, target, confidence, group)
 
 
-def chance_threshold(reals: Scores, target: float, confidence: float, group: str) -> Threshold:
-    """The lowest threshold at which the number of these reals that it flags may still be chance.
+def chance_threshold(reals: Reals, target: float, confidence: float, group: str) -> Threshold:
+    """The lowest threshold at which the number of these photographs that it flags may still be chance.
 
-    For sources too small for a rank of their own: of 13 reals one may be flagged at a rate of 1 % (one
+    For sources too small for a rank of their own: of 13 photographs one may be flagged at a rate of 1 % (one
     source in eight has that), two may not (one in 130). P(Binomial(n, target) >= flagged) > 1 - confidence.
     """
-    count = len(reals)
-    above = 0
-    while above < count and binom.sf(above, count, target) > 1 - confidence:
-        above += 1
-    return _above(reals, above, target, confidence, group)
+    allowed = 0
+    while allowed < reals.count and binom.sf(allowed, reals.count, target) > 1 - confidence:
+        allowed += 1
+    return _leaving(reals, allowed, target, confidence, group)
 
 
-def source_thresholds(
-    reals: Scores, sources: Sequence[str], target: float, confidence: float = 0.95
-) -> list[Threshold]:
-    """One threshold for all reals and one a source; the highest keeps the promise of every one of them.
+def source_thresholds(reals: Reals, target: float, confidence: float = 0.95) -> list[Threshold]:
+    """One threshold for all reals, then one a source; the highest keeps the promise of every one of them.
 
-    A source of LEAST reals or more has its own conformal threshold (where it has too few for the rate: at
-    the lowest rate that it can speak of, none flagged); a smaller one that of chance, so that even a source
-    of three pictures cannot be flagged as a whole unnoticed. Raises CalibrationError where all reals
-    together are too few.
+    A source of LEAST photographs or more has its own conformal threshold (where it has too few for the
+    rate: that of the lowest rate that it can speak of, none flagged). A smaller one has that of chance, so
+    that even a source of three pictures cannot be flagged as a whole unnoticed. Raises CalibrationError
+    where all together are too few.
     """
-    names = np.asarray(sources)
     found = [conformal_threshold(reals, target, confidence)]
-    for name in np.unique(names).tolist():
-        group = reals[names == name]
-        if len(group) < LEAST:
-            found.append(chance_threshold(group, target, confidence, name))
+    for name in np.unique(reals.sources).tolist():
+        own = reals.of(name)
+        if own.count < LEAST:
+            found.append(chance_threshold(own, target, confidence, name))
         else:
-            rate = max(target, 1 / (len(group) + 1))
-            found.append(conformal_threshold(group, rate, confidence, name))
+            rate = max(target, 1 / (own.count + 1))
+            found.append(conformal_threshold(own, rate, confidence, name))
     return found
 
 
@@ -103,15 +115,17 @@ def clopper_pearson(flagged: int, count: int, confidence: float = 0.95) -> float
     return 1.0 if flagged >= count else float(beta.ppf(confidence, flagged + 1, count - flagged))
 
 
-def _above(reals: Scores, above: int, target: float, confidence: float, group: str) -> Threshold:
-    """The threshold that leaves the `above` highest reals, and as few ties as possible, at or above it.
+def _leaving(reals: Reals, allowed: float, target: float, confidence: float, group: str) -> Threshold:
+    """The lowest threshold above which photographs of a total weight of at most `allowed` lie.
 
-    Its bound is exact although the threshold was chosen on the same reals: the true rate above the k-th
+    Its bound holds although the threshold was chosen on the same reals: the true rate above the k-th
     highest of n scores has a Beta(k, n + 1 - k) distribution (Wilks 1941), whose quantile is that of
     Clopper and Pearson; ties and higher thresholds only lower the rate.
     """
-    upper = clopper_pearson(above, len(reals), confidence)
-    if above >= len(reals):  # any count may be chance: this group asks for nothing
-        return Threshold(group, 0.0, target, len(reals), above, upper)
-    value = float(np.nextafter(np.sort(reals)[::-1][above], np.inf))
-    return Threshold(group, value, target, len(reals), above, upper)
+    _, which, sizes = np.unique(reals.photographs, return_inverse=True, return_counts=True)
+    order = np.argsort(-reals.scores, kind="stable")
+    over = np.flatnonzero(np.cumsum(1 / sizes[which][order]) > allowed + ROUNDING)
+    value = float(np.nextafter(reals.scores[order[over[0]]], np.inf)) if len(over) else 0.0
+    above = len(np.unique(reals.photographs[reals.scores >= value]))
+    upper = clopper_pearson(above, reals.count, confidence)
+    return Threshold(group, value, target, reals.count, above, upper)

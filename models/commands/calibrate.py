@@ -68,9 +68,9 @@ def _table(chosen: "Chosen", confidence: float) -> Table:
     """What is flagged of each source's reals, of those that the thresholds were set on."""
     table = Table(title="Real photographs that set the thresholds", title_justify="left")
     bound = f"at most ({confidence:.0%})"
-    for name in ("source", "n", "synthetic", bound, "flagged", bound):
+    for name in ("source", "photographs", "pictures", "synthetic", bound, "flagged", bound):
         table.add_column(name, justify="left" if name == "source" else "right")
     for row in chosen.rows:
-        counts = (row.reals, row.synthetic, f"{row.synthetic_at_most:.3f}", row.flagged)
+        counts = (row.photographs, row.pictures, row.synthetic, f"{row.synthetic_at_most:.3f}", row.flagged)
         table.add_row(row.source, *map(str, counts), f"{row.flagged_at_most:.3f}")
     return table
