@@ -33,7 +33,8 @@ class ViewSpec(_Frozen):
     resize: int | None = Field(default=None, ge=16, le=2048)
     resample: Literal["bicubic", "bilinear"] = "bicubic"
     fit: Literal["crop", "squash"] = "crop"
-    # Of the surest face instead of the whole picture, where there is one large enough (models/faces.py).
+    # `global` only: of the surest face instead of the whole picture, where one is large enough
+    # (models/faces.py). A detector of face forgeries reads such a view.
     face: bool = False
 
     @model_validator(mode="after")
@@ -43,6 +44,8 @@ class ViewSpec(_Frozen):
         others = (self.resize, self.resample, self.fit) != (None, "bicubic", "crop")
         if self.kind != "global" and others:
             raise ValueError(f"view {self.name}: resize, resample and fit are for views of the kind global")
+        if self.kind != "global" and self.face:
+            raise ValueError(f"view {self.name}: faces are for views of the kind global")
         if self.resize is not None and self.resize < self.size:
             raise ValueError(f"view {self.name}: resize {self.resize} leaves less than its size {self.size}")
         return self

@@ -84,6 +84,11 @@ def test_a_face_view_shows_the_face_or_the_whole_picture(astronaut: NDArray[np.u
     assert np.array_equal(made["face"], made["whole"])
 
 
+def test_only_a_global_view_may_show_a_face() -> None:
+    with pytest.raises(ValidationError, match="faces are for views of the kind global"):
+        ViewSpec(name="tiles", kind="mosaic", size=64, face=True)
+
+
 def test_a_line_for_faces_needs_a_view_that_shows_them() -> None:
     detector = DetectorSpec(name="masm", view="global", slope=1, intercept=0, weight=1, face_line=(2.0, 1.0))
     with pytest.raises(ValidationError, match="its view shows none"):
