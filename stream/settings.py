@@ -99,11 +99,18 @@ class Settings(BaseSettings):
     policy: Path | None = Field(
         None, description="JSON file of thresholds, with those of single tenants; empty means the bundle's."
     )
-    engine: Literal["auto", "openvino", "tensorrt"] = Field("auto", description="What runs it.")
-    engines: Path = Field(
-        Path("~/.cache/pixassay/engines"), description="Folder of the TensorRT engines that were built."
+    engine: Literal["auto", "openvino", "onnxruntime", "tensorrt"] = Field(
+        "auto", description="What runs it."
     )
-    threads: int = Field(0, ge=0, description="Engine threads on a CPU; 0 means one a core.")
+    engines: Path = Field(
+        Path("~/.cache/pixassay/engines"),
+        description="Folder of the TensorRT engines that were built, and of what was measured for CPUs.",
+    )
+    threads: int = Field(
+        0,
+        ge=0,
+        description="Engine threads on a CPU, for one batch at a time; 0 means what a short measurement finds best.",
+    )
     max_batch: int = Field(32, ge=1, le=256, description="Largest batch given to the engine.")
     max_wait_ms: int = Field(20, ge=0, le=10_000, description="Longest wait for a fuller batch, ms.")
     fetchers: int = Field(16, ge=1, le=256, description="Pictures fetched at the same time.")

@@ -2,13 +2,13 @@
 
 import logging
 import os
+from importlib.util import find_spec
 
 import numpy as np
 
 from models.bundle import Bundle
 from models.gpu import NoGpu, find_gpu
 from stream.engines import Engine
-from stream.engines.openvino import OpenVinoEngine
 from stream.engines.tensorrt import load_tensorrt
 from stream.errors import ConfigError
 from stream.settings import Settings
@@ -59,18 +59,44 @@ def _load(bundle: Bundle, settings: Settings) -> tuple[Engine, str]:
         case "tensorrt":
             return load_tensorrt(bundle, settings.engines), "asked for"
         case "openvino":
-            return _openvino(bundle, settings), "asked for"
+            return _openvino(bundle, settings)
+        case "onnxruntime":
+            return _onnxruntime(bundle, settings), "asked for"
     try:
         gpu = find_gpu()
     except NoGpu as error:
-        return _openvino(bundle, settings), str(error)
+        engine, why = _cpu(bundle, settings)
+        return engine, f"{error}; {why}"
     try:
         return load_tensorrt(bundle, settings.engines), f"on {gpu.name}"
     except ConfigError as error:
         log.warning("the GPU %s is not used: %s", gpu.name, error)
-        return _openvino(bundle, settings), f"{gpu.name} is not used"
+        engine, why = _cpu(bundle, settings)
+        return engine, f"{gpu.name} is not used; {why}"
 
 
-def _openvino(bundle: Bundle, settings: Settings) -> OpenVinoEngine:
-    threads = settings.threads or len(os.sched_getaffinity(0))
-    return OpenVinoEngine(bundle, threads, settings.max_batch)
+def _cpu(bundle: Bundle, settings: Settings) -> tuple[Engine, str]:
+    """OpenVINO; ONNX Runtime where OpenVINO is not installed."""
+    if find_spec("openvino") is None:
+        log.warning("OpenVINO is not installed here: ONNX Runtime runs the detectors, in float32")
+        return _onnxruntime(bundle, settings), "OpenVINO is not installed"
+    return _openvino(bundle, settings)
+
+
+def _openvino(bundle: Bundle, settings: Settings) -> tuple[Engine, str]:
+    from stream.engines.cpu_plan import Plan, best_plan  # not needed, and OpenVINO not loaded, on a GPU
+    from stream.engines.openvino import OpenVinoEngine
+
+    if settings.threads:
+        plan = Plan(settings.threads, 1)
+    else:
+        plan = best_plan(bundle, len(os.sched_getaffinity(0)), settings.engines)
+    return OpenVinoEngine(bundle, plan.threads, settings.max_batch, plan.streams), str(plan)
+
+
+def _onnxruntime(bundle: Bundle, settings: Settings) -> Engine:
+    if find_spec("onnxruntime") is None:
+        raise ConfigError("neither OpenVINO nor ONNX Runtime is installed: run pip install openvino")
+    from stream.engines.onnxruntime import OnnxRuntimeEngine
+
+    return OnnxRuntimeEngine(bundle, settings.threads or len(os.sched_getaffinity(0)), settings.max_batch)

@@ -1,6 +1,8 @@
 """The CPU engine against onnxruntime, the self-test before it is used, and the choice of an engine."""
 
 import logging
+from concurrent.futures import ThreadPoolExecutor
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +12,10 @@ from numpy.typing import NDArray
 
 from models.bundle import Bundle, write_bundle
 from models.gpu import Gpu, NoGpu
-from stream.engines import choose
+from stream.engines import choose, cpu_plan
 from stream.engines.choose import golden_error, load_engine
+from stream.engines.cpu_plan import Plan, best_plan
+from stream.engines.onnxruntime import OnnxRuntimeEngine
 from stream.engines.openvino import OpenVinoEngine, computes_bf16
 from stream.errors import ConfigError
 from stream.settings import load_settings
@@ -71,6 +75,53 @@ def test_arrays_that_are_not_contiguous(tiny_bundle: Bundle, engine: OpenVinoEng
     np.testing.assert_array_equal(
         engine.score(strided), engine.score({name: array.copy() for name, array in strided.items()})
     )
+
+
+def test_batches_side_by_side_do_not_mix(tiny_bundle: Bundle, engine: OpenVinoEngine) -> None:
+    wide = OpenVinoEngine(tiny_bundle, threads=2, max_batch=16, streams=2)
+    assert wide.callers == 2
+    batches = [noise(tiny_bundle, count % 5 + 1, seed=count) for count in range(12)]
+    with ThreadPoolExecutor(2) as pool:
+        for views, logits in zip(batches, pool.map(wide.score, batches), strict=True):
+            np.testing.assert_allclose(logits, engine.score(views), atol=tolerance(tiny_bundle, engine) / 10)
+
+
+def test_what_was_measured_is_kept(
+    tiny_bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cpu_plan, "_TURN_S", 0.0)  # one batch a turn
+    measured = best_plan(tiny_bundle, 2, tmp_path)
+    assert measured in (Plan(2, 1), Plan(2, 2))
+    (file,) = tmp_path.iterdir()
+    file.write_text('{"threads": 2, "streams": 7}')
+    assert best_plan(tiny_bundle, 2, tmp_path) == Plan(2, 7)
+    file.write_text("half a fi")
+    assert best_plan(tiny_bundle, 2, tmp_path) in (Plan(2, 1), Plan(2, 2))
+    assert best_plan(tiny_bundle, 1, tmp_path / "nothing is measured on one core") == Plan(1, 1)
+
+
+def test_onnxruntime_where_openvino_is_missing(
+    tiny_bundle: Bundle, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def none() -> Gpu:
+        raise NoGpu("there is no NVIDIA driver (in this test)")
+
+    monkeypatch.setattr(choose, "find_gpu", none)
+    monkeypatch.setattr(choose, "find_spec", lambda name: None if name == "openvino" else find_spec(name))
+    engine = load_engine(tiny_bundle, load_settings(threads=1))
+    assert isinstance(engine, OnnxRuntimeEngine)
+    warnings = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+    assert warnings == ["OpenVINO is not installed here: ONNX Runtime runs the detectors, in float32"]
+    views = noise(tiny_bundle, 3)
+    np.testing.assert_array_equal(engine.score(views), reference(tiny_bundle, views))
+
+
+def test_a_machine_without_any_engine_says_what_to_install(
+    tiny_bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(choose, "find_spec", lambda _: None)
+    with pytest.raises(ConfigError, match="pip install openvino"):
+        load_engine(tiny_bundle, load_settings(engine="onnxruntime", threads=1))
 
 
 def test_auto_says_what_runs_and_why(tiny_bundle: Bundle, caplog: pytest.LogCaptureFixture) -> None:
