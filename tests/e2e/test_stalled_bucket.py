@@ -2,7 +2,8 @@
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -34,17 +35,38 @@ def uploads(store: S3Store, tenant: str, count: int) -> list[Upload]:
     ]
 
 
-async def announce(settings: Settings, wanted: Sequence[Upload]) -> None:
-    await publish(settings, settings.topic_uploads, [(None, one.to_bytes()) for one in wanted])
-
-
 async def until(reached: Callable[[], Awaitable[bool]], seconds: float = 60) -> None:
     async with asyncio.timeout(seconds):
         while not await reached():  # noqa: ASYNC110 - the states looked at have no event
             await asyncio.sleep(0.2)
 
 
-async def test_a_stalled_bucket_holds_up_its_own_tenant_alone_and_is_made_good_by_replay(
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """A worker that reads two tenants' buckets through a gate, which is shut for one of them."""
+
+    settings: Settings
+    gate: BucketGate
+    worker: WorkerProcess
+    sick: list[Upload]
+    sound: list[Upload]
+
+    async def is_there(self, table: str, tenant: str, wanted: int) -> bool:
+        url = self.settings.database_url.get_secret_value()
+        return await asyncio.to_thread(rows, url, table, tenant) == wanted
+
+    async def announce(self, wanted: Sequence[Upload]) -> None:
+        records = [(None, one.to_bytes()) for one in wanted]
+        await publish(self.settings, self.settings.topic_uploads, records)
+
+    async def told(self, capsys: pytest.CaptureFixture[str], *words: str) -> str:
+        """What a command prints, which must succeed."""
+        assert await asyncio.to_thread(run, *words) == 0
+        return capsys.readouterr().out
+
+
+@pytest.fixture
+async def stage(
     tansu: Tansu,
     seaweedfs: SeaweedFS,
     tiny_bundle: Bundle,
@@ -52,8 +74,7 @@ async def test_a_stalled_bucket_holds_up_its_own_tenant_alone_and_is_made_good_b
     unique: str,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+) -> AsyncIterator[Stage]:
     sick = uploads(seaweedfs.bucket(f"{unique}-sick"), "sick", SICK)
     sound = uploads(seaweedfs.bucket(f"{unique}-sound"), "sound", 300)
     given = {**tansu.variables(), **seaweedfs.variables(), "PIXASSAY_DATABASE_URL": database_url}
@@ -71,45 +92,42 @@ async def test_a_stalled_bucket_holds_up_its_own_tenant_alone_and_is_made_good_b
         )
         for name, value in variables(settings).items():
             monkeypatch.setenv(name, value)
-
-        async def told(*words: str) -> str:
-            """What a command prints, which must succeed."""
-            assert await asyncio.to_thread(run, *words) == 0
-            return capsys.readouterr().out
-
-        async def is_there(table: str, tenant: str, wanted: int) -> bool:
-            return await asyncio.to_thread(rows, database_url, table, tenant) == wanted
-
         await ensure_topics(settings)
         worker = WorkerProcess(settings, tmp_path)
-        worker.start()
         try:
-            gate.shut()
-            await announce(settings, sick)
-            served = 0
-            while not await is_there("dead_letters", "sick", SICK):
-                served += 1
-                await announce(settings, [sound[served]])
-                await until(lambda served=served: is_there("verdicts", "sound", served))  # type: ignore[misc]
-            assert gate.held > 0
-            assert await is_there("verdicts", "sick", 0)
-            letters = [json.loads(line) for line in (await told("dead", "list", "--json")).splitlines()]
-            assert {(one["reason"], one["tenant"]) for one in letters} == {("store_unavailable", "sick")}
-            assert f"s3://{unique}-sick does not answer while other buckets do" in letters[0]["detail"]
-
-            gate.open()
-            again = ("dead", "replay", "--reason", "store_unavailable", "--yes")
-            assert "sent in again: 30 dead letters" in await told(*again)
-            await until(lambda: is_there("verdicts", "sick", SICK))
-            assert "sent in again: 30 dead letters" in await told(*again, "--again")
-            await until_all_committed(settings)
-            assert await is_there("verdicts", "sick", SICK)  # one row each
-            assert await is_there("dead_letters", "sick", SICK)  # noted, not deleted, and no new ones
-            assert "verdict authentic" in await told("dead", "show", str(letters[0]["id"]))
-            assert "0 lost, 0 stored twice" in await told("audit")
-            assert worker.leave() == 0
+            yield Stage(settings, gate, worker, sick, sound)
         finally:
             worker.stop()
+
+
+async def test_a_stalled_bucket_holds_up_its_own_tenant_alone_and_is_made_good_by_replay(
+    stage: Stage, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stage.gate.shut()
+    stage.worker.start()
+    await stage.announce(stage.sick)
+    served = 0
+    while not await stage.is_there("dead_letters", "sick", SICK):
+        served += 1
+        await stage.announce([stage.sound[served]])
+        await until(lambda served=served: stage.is_there("verdicts", "sound", served))  # type: ignore[misc]
+    assert stage.gate.held > 0
+    assert await stage.is_there("verdicts", "sick", 0)
+    letters = [json.loads(line) for line in (await stage.told(capsys, "dead", "list", "--json")).splitlines()]
+    assert {(one["reason"], one["tenant"]) for one in letters} == {("store_unavailable", "sick")}
+    assert "-sick does not answer while other buckets do" in letters[0]["detail"]
+
+    stage.gate.open()
+    again = ("dead", "replay", "--reason", "store_unavailable", "--yes")
+    assert "sent in again: 30 dead letters" in await stage.told(capsys, *again)
+    await until(lambda: stage.is_there("verdicts", "sick", SICK))
+    assert "sent in again: 30 dead letters" in await stage.told(capsys, *again, "--again")
+    await until_all_committed(stage.settings)
+    assert await stage.is_there("verdicts", "sick", SICK)  # one row each
+    assert await stage.is_there("dead_letters", "sick", SICK)  # noted, not deleted, and no new ones
+    assert "verdict authentic" in await stage.told(capsys, "dead", "show", str(letters[0]["id"]))
+    assert "0 lost, 0 stored twice" in await stage.told(capsys, "audit")
+    assert stage.worker.leave() == 0
 
 
 def rows(url: str, table: str, tenant: str) -> int:

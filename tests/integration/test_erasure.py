@@ -64,7 +64,7 @@ def test_all_of_an_uploader_goes_and_stays_away(store: Store, database_url: str)
     assert (receipt.verdicts, receipt.reviews, receipt.dead_letters, receipt.tombstones) == (2, 1, 1, 2)
 
     assert store.write([his[0], hers]) == [None, hers]
-    store.bury([letter(dead, 1)])
+    assert store.bury([letter(kept, 2), letter(dead, 1)]) == [True, False]
     store.label([label(his[1])])
     assert left(database_url) == {**remaining, "review_pending": {"hers", "other"}}
     later = outcome("new", uploader_id="bob", uploaded_at=datetime.now(UTC) + timedelta(minutes=1))
