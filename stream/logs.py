@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 
 from stream.events import Upload, verdict_id
-from stream.types import Origin
+from stream.types import DeadLetter, Origin, Outcome
 
 log = logging.getLogger("pixassay")
 
@@ -36,6 +36,22 @@ def ids_of(origin: Origin, upload: Upload | None, bundle: str, **more: object) -
         ids |= {"tenant": upload.tenant, "upload_id": upload.upload_id}
         ids["verdict_id"] = verdict_id(upload.tenant, upload.upload_id, bundle)
     return {"ids": {**ids, **more}}
+
+
+def log_verdict(outcome: Outcome) -> None:
+    """One line on a stored verdict."""
+    judgement, upload = outcome.judgement, outcome.job.upload
+    more = {"verdict": judgement.verdict, "score": judgement.score, "latency_ms": outcome.latency_ms}
+    ids = ids_of(outcome.job.origin, upload, outcome.bundle, **more)
+    log.info("%s/%s: %s", upload.tenant, upload.upload_id, judgement.verdict, extra=ids)
+
+
+def log_letter(letter: DeadLetter, bundle: str) -> None:
+    """One line on a stored dead letter."""
+    origin, more = letter.origin, {"reason": letter.reason, "index": letter.index}
+    where = f"{origin.topic}/{origin.partition}/{origin.offset}"
+    ids = ids_of(origin, letter.upload, bundle, **more)
+    log.info("dead letter of %s: %s, %s", where, letter.reason, letter.detail, extra=ids)
 
 
 def set_up_logging(as_json: bool) -> None:

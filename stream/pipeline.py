@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from stream.bounds import Batcher, ByteBudget, Reservation, Room, Seat
 from stream.errors import BadRecord, CannotEvaluate, ConfigError, Outage, Undeliverable
 from stream.events import Upload, own_part, verdict_id
-from stream.logs import ids_of
+from stream.logs import ids_of, log_letter, log_verdict
 from stream.reasons import Reason
 from stream.retry import pauses, persist
 from stream.settings import Settings
@@ -259,7 +259,7 @@ class Pipeline:
             self._telemetry.flagged += 1
         self._telemetry.judged(stored)
         if self._log_outcomes:
-            _log_verdict(stored)
+            log_verdict(stored)
 
     async def end_dead(self, letter: DeadLetter) -> None:
         """Bury it and announce it. A fault in doing so is waited out like an outage: the record stays."""
@@ -270,8 +270,7 @@ class Pipeline:
         self._telemetry.dead[str(letter.reason)] += 1
         self._telemetry.tracing.note("dead_letter", letter.reason)
         if self._log_outcomes:
-            ids = ids_of(letter.origin, letter.upload, self._bundle, reason=letter.reason, index=letter.index)
-            log.info("dead letter: %s, %s", letter.reason, letter.detail, extra=ids)
+            log_letter(letter, self._bundle)
 
     async def _write(self, outcomes: list[Outcome]) -> list[Outcome | Undeliverable | None]:
         self._telemetry.measures.insert.observe(len(outcomes))
@@ -341,13 +340,6 @@ async def _as_outage(part: str, call: Callable[[T], Awaitable[R]], item: T) -> R
         raise
     except Exception as error:
         raise Outage(part, f"it refuses a dead letter: {error!r}") from error
-
-
-def _log_verdict(outcome: Outcome) -> None:
-    judgement, upload = outcome.judgement, outcome.job.upload
-    more = {"verdict": judgement.verdict, "score": judgement.score, "latency_ms": outcome.latency_ms}
-    ids = ids_of(outcome.job.origin, upload, outcome.bundle, **more)
-    log.info("%s/%s: %s", upload.tenant, upload.upload_id, judgement.verdict, extra=ids)
 
 
 def _letter(part: Part, reason: Reason, detail: str, attempts: int = 1) -> DeadLetter:

@@ -1,6 +1,7 @@
 """The whole worker in this process: Faust shell, lane and label agent; the steps are stand-ins."""
 
 import asyncio
+import threading
 import uuid
 from datetime import UTC, datetime
 from pathlib import Path
@@ -70,6 +71,22 @@ async def test_a_client_that_is_not_ours_reads_the_review_topic(settings: Settin
         assert orjson.loads(message.value() or b"")["schema"] == "pixassay.review/1"
     finally:
         reader.close()
+
+
+async def test_a_worker_shows_its_partitions_its_lag_and_what_is_paused(settings: Settings) -> None:
+    fakes = FakeParts()
+    fakes.gate = threading.Event()  # fetches wait, so the pipeline fills up
+    await announce(settings, [f"clean{number}" for number in range(200)])
+    async with Worker(settings, fakes.parts()) as worker:
+        seen = worker.telemetry
+        await until(lambda: seen.lag == 200 and seen.paused == 2)
+        assert seen.assigned == frozenset({(settings.topic_uploads, 0), (settings.topic_uploads, 1)})
+        assert seen.depths()["fetch"] == (80, 80)
+        assert seen.troubles() == []  # full is not unwell
+        fakes.gate.set()
+        await until(lambda: seen.lag == 0 and seen.paused == 0)
+    assert seen.assigned == frozenset()
+    assert seen.troubles() == ["it is stopping"]
 
 
 async def test_labels_are_stored_and_bad_ones_become_dead_letters(
