@@ -97,6 +97,29 @@ def _genimage(root: Path) -> Iterator[Picture]:
             yield _fake(path, parts[0])
 
 
+SPLITS = frozenset({"train", "val", "test"})
+# ForenSynths' training set, and AIGIBench's after it, name LSUN's categories where others name the generator:
+# all of them hold ProGAN's pictures (Wang et al., CVPR 2020).
+LSUN = frozenset(
+    (
+        *(
+            "airplane",
+            "bicycle",
+            "bird",
+            "boat",
+            "bottle",
+            "bus",
+            "car",
+            "cat",
+            "chair",
+            "cow",
+            "diningtable",
+        ),
+        *("dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor"),
+    )
+)
+
+
 def _forensynths(root: Path) -> Iterator[Picture]:
     """ForenSynths, AIGCDetectBenchmark, AIGIBench: [<split>/]<generator>/[<class>/]{0_real,1_fake}/."""
     for path in pictures_below(root):
@@ -104,7 +127,11 @@ def _forensynths(root: Path) -> Iterator[Picture]:
         kinds = [index for index, part in enumerate(parts[:-1]) if part in ("0_real", "1_fake")]
         if not kinds:
             continue
-        above = [part for part in parts[: kinds[0]] if part not in ("train", "val", "test")]
+        above = list(parts[: kinds[0]])
+        if len(above) > 1 and above[0] in SPLITS:  # a split; alone, "train" is a category
+            del above[0]
+        if above and above[0] in LSUN:
+            above.insert(0, "progan")
         generator = above[0] if above else root.name
         if parts[kinds[0]] == "0_real":
             yield _real(path, f"{generator}_real", "/".join([generator, *above[1:], "real", path.stem]))

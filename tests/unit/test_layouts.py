@@ -62,6 +62,47 @@ def test_forensynths_with_and_without_class_folders(tmp_path: Path) -> None:
     }
 
 
+def test_aigibench_trains_on_categories_of_progan_and_is_tested_by_generator(tmp_path: Path) -> None:
+    root = _tree(
+        tmp_path,
+        "train/car/0_real/1.png",
+        "train/car/1_fake/1.png",
+        "train/sdv1.4/0_real/n01_2.JPEG",
+        "train/sdv1.4/1_fake/2.png",
+        "val/horse/1_fake/3.png",
+        "test/R3GAN/0_real/4.png",
+        "test/SocialRF/1_fake/5.jpg",
+    )
+    assert _facts(scan(root)) == {
+        (0, "", "progan_real", "progan/car/real/1"),
+        (1, "progan", "progan", "progan/car/fake/1"),
+        (0, "", "sdv1.4_real", "sdv1.4/real/n01_2"),
+        (1, "sdv1.4", "sdv1.4", "sdv1.4/fake/2"),
+        (1, "progan", "progan", "progan/horse/fake/3"),
+        (0, "", "R3GAN_real", "R3GAN/real/4"),
+        (1, "SocialRF", "SocialRF", "SocialRF/fake/5"),
+    }
+    assert {one.generator for one in scan(root / "train") if one.label} == {"progan", "sdv1.4"}
+
+
+def test_aigcdetectbenchmark_mixes_generators_with_and_without_categories(tmp_path: Path) -> None:
+    root = _tree(
+        tmp_path,
+        "progan/train/0_real/1.png",  # a category of LSUN, not a split
+        "progan/train/1_fake/1.png",
+        "whichfaceisreal/0_real/2.jpeg",
+        "stable_diffusion_v_1_4/1_fake/3.png",
+        "DALLE2/1_fake/4.webp",
+    )
+    assert _facts(scan(root)) == {
+        (0, "", "progan_real", "progan/train/real/1"),
+        (1, "progan", "progan", "progan/train/fake/1"),
+        (0, "", "whichfaceisreal_real", "whichfaceisreal/real/2"),
+        (1, "stable_diffusion_v_1_4", "stable_diffusion_v_1_4", "stable_diffusion_v_1_4/fake/3"),
+        (1, "DALLE2", "DALLE2", "DALLE2/fake/4"),
+    }
+
+
 def test_deepfakebench_keeps_a_forged_video_with_its_target(tmp_path: Path) -> None:
     root = _tree(
         tmp_path,
