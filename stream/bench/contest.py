@@ -81,21 +81,24 @@ class Contestant:
         shares = [pictures // self._count] * self._count
         shares[0] += pictures - sum(shares)
         before, began = cpu_seconds(self.processes), time.perf_counter()
-        self.go(shares)
+        self._tell([str(share) for share in shares])
         self.finish()
         seconds = time.perf_counter() - began
         return Lap(pictures, seconds, cpu_seconds(self.processes) - before)
 
-    def go(self, shares: Sequence[int]) -> None:
-        """Give the word, one number a process."""
-        for process, share in zip(self._running, shares, strict=True):
-            into, _ = _pipes(process)
-            into.write(f"{share}\n")
-            into.flush()
+    def tell(self, line: str) -> None:
+        """Give the word to all of its processes."""
+        self._tell([line] * self._count)
 
     def finish(self) -> None:
         """Wait until all are done."""
         self._all_say(DONE)
+
+    def _tell(self, lines: Sequence[str]) -> None:
+        for process, line in zip(self._running, lines, strict=True):
+            into, _ = _pipes(process)
+            into.write(f"{line}\n")
+            into.flush()
 
     def _start(self) -> "subprocess.Popen[str]":
         with self._log.open("a", encoding="utf-8") as log:

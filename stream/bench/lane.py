@@ -5,39 +5,45 @@ Broker, object store and database run on the same cores and take their share of 
 
 import os
 import statistics
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from importlib.util import find_spec
-from pathlib import Path
 
 from stream.bench.contest import Contestant, Lap
-from stream.bench.processor import cores, cpu_seconds, family
-from stream.database import upgrade
+from stream.bench.contestants import LANE, NAIVE, contestants
+from stream.bench.processor import cpu_seconds, family, resident_mb
+from stream.database import connect, transaction, upgrade
 from stream.demo_pictures import Picture
-from stream.embedded import Stack, embedded_stack
+from stream.embedded import embedded_stack
 from stream.embedded.places import temporary_folder
-from stream.settings import Settings, child_environment
+from stream.settings import Settings
 
 BUCKET = "pixassay-bench"
-NAIVE = "trt_build.bench.naive"
+HALF = 0.5  # load at which latency is measured: of what the lane can do
+PERCENTILES = (50, 95, 99)
+_WATCH_S = 20.0  # of a worker that has a backlog before it
 
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """How much is measured: uploads of a round, and rounds."""
+    """How much is measured, in uploads; `rounds` of the first two. `backlog` 0: memory is left out."""
 
     lane: int
     naive: int
     rounds: int
+    paced: int
+    backlog: int
 
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """What the rounds gave, by contestant. `servers` is CPU seconds an upload while the lane ran."""
+    """What the rounds gave, by contestant. `servers` is CPU ms an upload while the lane ran."""
 
     laps: Mapping[str, Sequence[Lap]]
     servers_cpu_ms: float
+    latency_ms: Mapping[int, float]  # percentile -> from announcement to decision, at half the lane's rate
+    memory_mb: Mapping[str, float]  # of the worker and its decoders: before a backlog, and its peak then
 
     def rate(self, name: str) -> float:
         """Median pictures a second."""
@@ -53,72 +59,68 @@ class Figures:
         return statistics.median(mine.rate / theirs.rate for mine, theirs in pairs)
 
 
-def measure_lane(settings: Settings, pictures: Sequence[Picture], sizes: Sizes) -> Figures:
+def measure_lane(
+    settings: Settings, pictures: Sequence[Picture], sizes: Sizes, say: Callable[[str], None]
+) -> Figures:
     """Run all rounds. Raises PixassayError where a contestant breaks off. Without torch no naive loop."""
     embedded = Settings.model_construct()  # the environment's broker and database are nobody's test ground
     with embedded_stack(embedded, BUCKET) as stack, temporary_folder("bench") as folder:
-        upgrade(stack.settings.database_url.get_secret_value())
+        database = stack.settings.database_url.get_secret_value()
+        upgrade(database)
         with ExitStack() as running:
-            contestants = _contestants(settings, stack, pictures, folder)
-            for contestant in contestants:
+            each = contestants(settings, stack, pictures, folder)
+            for contestant in each.values():
                 running.enter_context(contestant)
-            return _rounds(contestants, sizes)
+            laps, servers = _rounds(list(each.values()), sizes, say)
+            rate = statistics.median(lap.rate for lap in laps[LANE])
+            say(f"latency at {HALF * rate:.1f} uploads/s")
+            latency = _latency(each[LANE], HALF * rate, sizes.paced, database)
+            memory = _memory(each[LANE], sizes.backlog, say) if sizes.backlog else {}
+    return Figures(laps, servers, latency, memory)
 
 
-def _contestants(
-    settings: Settings, stack: Stack, pictures: Sequence[Picture], folder: Path
-) -> list[Contestant]:
-    files, logs = folder / "files", folder / "logs"
-    for place in (files, logs):
-        place.mkdir()
-    for number, picture in enumerate(pictures):
-        (files / f"{number:05}").write_bytes(picture.data)
-    uris = [stack.store.put(f"{number:05}", picture.data) for number, picture in enumerate(pictures)]
-    count, plain = cores(), child_environment({})
-    lane = child_environment(
-        {"PIXASSAY_SESSION_TIMEOUT_S": "6", "PIXASSAY_KAFKA_SECURITY": "PLAINTEXT", **stack.variables}
-    )
-    limit = "stream.bench.limit"
-    made = [
-        Contestant("lane", "stream.bench.lane_worker", {"uris": uris}, logs, lane),
-        Contestant("limit", limit, {"folder": str(files), "threads": count}, logs, plain),
-        Contestant(
-            "limit, a process a core", limit, {"folder": str(files), "threads": 1}, logs, plain, count
-        ),
-    ]
-    if find_spec("torch") is not None:
-        made.append(Contestant("naive", NAIVE, _naive_plan(settings, stack, uris), logs, plain))
-    return made
-
-
-def _naive_plan(settings: Settings, stack: Stack, uris: list[str]) -> dict[str, object]:
-    at = stack.settings
-    secret = at.s3_secret_key.get_secret_value() if at.s3_secret_key else None
-    return {
-        "bundle": str(settings.bundle),
-        "threads": cores(),
-        "uris": uris,
-        "kafka": at.kafka_bootstrap,
-        "database": at.database_url.get_secret_value(),
-        "s3": {
-            "endpoint_url": at.s3_endpoint,
-            "region_name": at.s3_region,
-            "aws_access_key_id": at.s3_access_key,
-            "aws_secret_access_key": secret,
-        },
-    }
-
-
-def _rounds(contestants: Sequence[Contestant], sizes: Sizes) -> Figures:
+def _rounds(
+    all_of_them: Sequence[Contestant], sizes: Sizes, say: Callable[[str], None]
+) -> tuple[dict[str, list[Lap]], float]:
     """Contestants take turns, so that whatever else the machine does meets all of them."""
-    laps: dict[str, list[Lap]] = {each.name: [] for each in contestants}
+    laps: dict[str, list[Lap]] = {each.name: [] for each in all_of_them}
     servers: list[float] = []
-    for _ in range(sizes.rounds):
-        for each in contestants:
-            others = family(os.getpid()) - {p for one in contestants for p in one.processes} - {os.getpid()}
+    for number in range(sizes.rounds):
+        for each in all_of_them:
+            others = family(os.getpid()) - {p for one in all_of_them for p in one.processes} - {os.getpid()}
             before = cpu_seconds(others)
-            lap = each.run(sizes.naive if each.name == "naive" else sizes.lane)
+            lap = each.run(sizes.naive if each.name == NAIVE else sizes.lane)
             laps[each.name].append(lap)
-            if each.name == "lane":
+            say(f"round {number + 1} of {sizes.rounds}, {each.name}: {lap.rate:.1f} images/s")
+            if each.name == LANE:
                 servers.append((cpu_seconds(others) - before) / lap.pictures * 1000)
-    return Figures(laps, statistics.median(servers))
+    return laps, statistics.median(servers)
+
+
+def _latency(lane: Contestant, rate: float, count: int, database: str) -> dict[int, float]:
+    """Announce `count` uploads at an even `rate`; percentiles of the time until each was decided, ms."""
+    lane.tell(f"{count} {rate}")
+    lane.finish()
+    engine = connect(database)
+    query = (
+        "SELECT percentile_cont(%(shares)s::float[]) WITHIN GROUP "
+        "(ORDER BY extract(epoch FROM decided_at - uploaded_at) * 1000) FROM verdicts WHERE tenant = 'paced'"
+    )
+    with transaction(engine) as connection:
+        shares = [percent / 100 for percent in PERCENTILES]
+        found = connection.exec_driver_sql(query, {"shares": shares}).scalar_one()
+    engine.dispose()
+    return dict(zip(PERCENTILES, found, strict=True))
+
+
+def _memory(lane: Contestant, backlog: int, say: Callable[[str], None]) -> dict[str, float]:
+    """Let the worker judge for a while with a backlog before it."""
+    before = resident_mb(lane.processes)
+    say(f"announcing {backlog} uploads")
+    lane.tell(f"{backlog} backlog")
+    lane.finish()
+    peak, until = 0.0, time.monotonic() + _WATCH_S
+    while time.monotonic() < until:
+        peak = max(peak, resident_mb(lane.processes))
+        time.sleep(0.2)
+    return {"before": before, "with_backlog": peak}

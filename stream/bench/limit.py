@@ -8,7 +8,6 @@ import itertools
 import json
 import sys
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -22,25 +21,22 @@ from stream.settings import load_settings
 from stream.types import Views
 
 
-def main(folder: Path, threads: int) -> None:
-    """Serve: `threads` for decoding and as many for the engine, in turn."""
-    settings = load_settings(threads=threads)
+def main(folder: Path) -> None:
+    """Serve, on one thread: there is a process of this program for each core."""
+    settings = load_settings(threads=1)
     bundle = load_bundle(settings.bundle)
     engine = load_engine(bundle, settings)
     limits, views = limits_of(settings), bundle.manifest.views
     files = itertools.cycle(file.read_bytes() for file in sorted(folder.iterdir()))
     size = min(settings.max_batch, engine.buckets[-1])
-    with ThreadPoolExecutor(threads) as pool:
 
-        def work(count: int) -> None:
-            for wanted in _batches(count, size):
-                made = list(
-                    pool.map(lambda data: decode(data, views, limits), itertools.islice(files, wanted))
-                )
-                engine.score({view.name: _joined(made, view.name) for view in views})
+    def work(count: int) -> None:
+        for wanted in _batches(count, size):
+            made = [decode(data, views, limits) for data in itertools.islice(files, wanted)]
+            engine.score({view.name: _joined(made, view.name) for view in views})
 
-        work(size)  # warm
-        serve(work)
+    work(size)  # warm
+    serve(work)
 
 
 def _batches(count: int, size: int) -> Iterator[int]:
@@ -54,5 +50,4 @@ def _joined(made: list[Views], name: str) -> "np.ndarray[tuple[int, ...], np.dty
 
 
 if __name__ == "__main__":
-    plan = json.loads(sys.argv[1])
-    main(Path(plan["folder"]), plan["threads"])
+    main(Path(json.loads(sys.argv[1])["folder"]))

@@ -24,6 +24,18 @@ def family(root: int) -> set[int]:
     return found
 
 
+def resident_mb(processes: Iterable[int]) -> float:
+    """Memory of these processes that is not shared with files, MiB."""
+    pages = 0
+    for process in processes:
+        try:
+            resident, shared = (_PROC / str(process) / "statm").read_text(encoding="ascii").split()[1:3]
+        except OSError:
+            continue  # it has ended
+        pages += int(resident) - int(shared)
+    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
 def cores() -> int:
     """Cores that this process may use."""
     return len(os.sched_getaffinity(0))

@@ -10,6 +10,7 @@ import pytest
 
 from stream.bench.contest import Contestant, Lap
 from stream.bench.lane import Figures
+from stream.bench.page import BEGIN, END, write_page
 from stream.bench.processor import cpu_seconds, family
 from stream.errors import PixassayError
 from trt_build.bench.prefix import arithmetic_gain
@@ -24,7 +25,8 @@ def test_the_arithmetic_gain_of_a_shared_prefix() -> None:
 def test_ratios_are_taken_within_rounds() -> None:
     """A machine that was half as fast in one round does not change the ratio."""
     lane, limit = [Lap(10, 1, 1), Lap(10, 2, 1)], [Lap(9, 1, 1), Lap(9, 2, 1)]
-    assert Figures({"lane": lane, "limit": limit}, 0.0).ratio("lane", "limit") == pytest.approx(10 / 9)
+    figures = Figures({"lane": lane, "limit": limit}, 0.0, {}, {})
+    assert figures.ratio("lane", "limit") == pytest.approx(10 / 9)
 
 
 def test_cpu_time_of_a_family_counts_children() -> None:
@@ -44,6 +46,49 @@ def test_cpu_time_of_a_family_counts_children() -> None:
 def test_a_contestant_that_breaks_off_is_named_with_its_last_words(tmp_path: Path) -> None:
     with (
         pytest.raises(PixassayError, match=r"limit broke off: .*No such file"),
-        Contestant("limit", "stream.bench.limit", {"folder": "/nowhere", "threads": 1}, tmp_path, os.environ),
+        Contestant("limit", "stream.bench.limit", {"folder": "/nowhere"}, tmp_path, os.environ),
     ):
         pass
+
+
+REPORT = {
+    "machine": "2 cores of a test",
+    "date": "2026-11-24T12:00:00+00:00",
+    "bundle": "tiny",
+    "rounds": 2,
+    "seconds": 7,
+    "images_per_s": {"lane": 31.5, "limit": 33.0},  # without torch there is no naive loop
+    "cpu_ms_per_image": {"lane": 60.1, "limit": 55.2},
+    "servers_cpu_ms_per_image": 2.5,
+    "lane_over_limit": 0.955,
+    "lane_over_limit_by_cpu": 0.88,
+    "lane_over_naive": "needs torch",
+    "latency_ms_at_half_load": {"p50": 101, "p95": 202, "p99": 303},
+    "worker_memory_mb": {"before": 400, "with_backlog": 450},
+    "shared_prefix_share": "needs torch",
+    "decode_images_per_core": 99.5,
+    "decode_images_per_core_by_kind": {"JPEG 640x480": 120.0},
+}
+
+
+def test_the_page_keeps_what_people_wrote(tmp_path: Path) -> None:
+    page = tmp_path / "benchmarks.md"
+    page.write_text(f"# Benchmarks\n\n{BEGIN}\nold\n{END}\n\nBy hand.\n")
+    write_page(page, REPORT)
+    first = page.read_text()
+    assert "old" not in first
+    assert first.startswith("# Benchmarks\n")
+    assert first.endswith("\n\nBy hand.\n")
+    assert "| the whole lane, images/s | 31.5 (60.1 CPU ms an image) |" in first
+    assert "p50 101 ms, p95 202 ms, p99 303 ms" in first
+    assert (tmp_path / "benchmarks.svg").read_text().startswith("<?xml")
+    write_page(page, REPORT)
+    assert page.read_text() == first
+
+
+def test_a_page_without_markers_is_left_alone(tmp_path: Path) -> None:
+    page = tmp_path / "other.md"
+    page.write_text("# Other\n")
+    with pytest.raises(PixassayError, match="lacks the lines"):
+        write_page(page, REPORT)
+    assert page.read_text() == "# Other\n"

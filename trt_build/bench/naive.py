@@ -31,7 +31,6 @@ TOPIC = "naive.uploads"
 
 async def main(plan: dict[str, Any]) -> None:
     """Serve the contest: a number on stdin is so many messages."""
-    torch.set_num_threads(plan["threads"])
     detectors = separate_detectors(load_bundle(Path(plan["bundle"])).manifest)
     store = boto3.client("s3", **plan["s3"])
     places = itertools.cycle(plan["uris"])

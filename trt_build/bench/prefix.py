@@ -1,17 +1,21 @@
-"""What a shared prefix gains, and what OpenVINO gains over torch, on a transformer of ViT-B/16's size.
+"""What a shared prefix gains, and what OpenVINO gains over torch, on a transformer of ViT-B's size.
 
     arithmetic gain = 3 d / (s + 3 (d - s))      d blocks, of which s are shared by three detectors
 
-The gain is measured against three graphs of one detector each, run one after the other. Weights are random:
-they do not change the speed. Needs torch and OpenVINO. Prints one JSON object.
+The gain is measured against three graphs of one detector each, run one after the other; all run on one
+thread, in turn, and what counts is their CPU time: on a machine that is shared it tells more than a clock
+on the wall, and on a quiet one it is the same. Weights are random: they do not change the speed. Needs
+torch and OpenVINO. Prints one JSON object.
 """
 
+import argparse
 import json
 import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,12 +32,23 @@ from trt_build.export import export_onnx
 VIEW = ViewSpec(name="global", kind="global", size=224)
 DETECTORS = 3
 DEPTH = 12
+ALONE, TORCH = "separate", "torch"
 Batch = dict[str, NDArray[np.uint8]]
 
 
-def ensemble(detectors: int, shared: int) -> Ensemble:
-    """`detectors` heads on a tower of ViT-B/16's size, its first `shared` blocks common to all."""
-    tower = VitTower(width=768, depth=DEPTH, heads=12, patch=16, joint=512)
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is measured."""
+
+    patch: int  # pixels: 32 for ViT-B/32, 16 for ViT-B/16
+    shared: tuple[int, ...]  # blocks, one ensemble each
+    batch: int
+    rounds: int
+
+
+def ensemble(detectors: int, shared: int, patch: int) -> Ensemble:
+    """`detectors` heads on a tower of ViT-B's size, its first `shared` blocks common to all."""
+    tower = VitTower(width=768, depth=DEPTH, heads=12, patch=patch, joint=512)
     branches = [Branch(f"d{index}", tower, shared, "pooled") for index in range(detectors)]
     with torch.no_grad():
         for branch in branches:  # equal constants would be merged by the compiler
@@ -47,19 +62,24 @@ def arithmetic_gain(depth: int, shared: int, detectors: int = DETECTORS) -> floa
     return detectors * depth / (shared + detectors * (depth - shared))
 
 
-def interleaved(actions: Mapping[str, Callable[[], object]], repeats: int) -> dict[str, float]:
-    """Median seconds of each, in turn, so that a busy machine meets all of them; after one to warm up."""
+def interleaved(actions: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
+    """CPU seconds of each, round by round, after one to warm up."""
     taken: dict[str, list[float]] = {name: [] for name in actions}
-    for number in range(repeats + 1):
+    for number in range(rounds + 1):
         for name, action in actions.items():
-            began = time.perf_counter()
+            began = time.process_time()
             action()
             if number:
-                taken[name].append(time.perf_counter() - began)
-    return {name: statistics.median(each) for name, each in taken.items()}
+                taken[name].append(time.process_time() - began)
+    return taken
 
 
-def compiled(network: Ensemble, batch: Batch, folder: Path) -> Callable[[], object]:
+def gain(seconds: Mapping[str, Sequence[float]], name: str, over: str) -> float:
+    """How many times faster `name` is than `over`: the median over the rounds."""
+    return statistics.median(theirs / ours for ours, theirs in zip(seconds[name], seconds[over], strict=True))
+
+
+def compiled(network: Ensemble, batch: Batch, folder: Path) -> Callable[[], NDArray[np.float32]]:
     """The network as OpenVINO runs it in a worker, on one thread; call it to score the batch."""
     file = folder / "graph.onnx"
     export_onnx(network, file)
@@ -67,47 +87,69 @@ def compiled(network: Ensemble, batch: Batch, folder: Path) -> Callable[[], obje
     model = core.read_model(file)
     settings = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": 1, "ENABLE_CPU_PINNING": False}
     request = core.compile_model(model, "CPU", settings).create_infer_request()
-    return lambda: request.infer(batch, share_inputs=True)
+
+    def run() -> NDArray[np.float32]:
+        request.infer(batch, share_inputs=True)
+        return np.array(request.get_output_tensor(0).data, np.float32)
+
+    return run
 
 
-def measure(size: int, repeats: int) -> dict[str, Any]:
-    """Gains, and the images/s behind them, at batch `size` on one thread."""
+def measure(plan: Plan) -> dict[str, Any]:
+    """Gains, and the images/s behind them, on one thread."""
     torch.set_num_threads(1)
-    depth = DEPTH
-    batch: Batch = {VIEW.name: np.random.default_rng(0).integers(0, 256, (size, 224, 224, 3), np.uint8)}
+    shape = (plan.batch, VIEW.size, VIEW.size, 3)
+    batch: Batch = {VIEW.name: np.random.default_rng(0).integers(0, 256, shape, np.uint8)}
     tensors = {name: torch.from_numpy(array) for name, array in batch.items()}
-    alone = ensemble(1, 0)
-    with tempfile.TemporaryDirectory() as made:
+    alone = ensemble(1, 0, plan.patch)
+    with tempfile.TemporaryDirectory() as made, torch.inference_mode():
         folder = Path(made)
         one = compiled(alone, batch, folder)
-        half, most = (compiled(ensemble(DETECTORS, s), batch, folder) for s in (depth // 2, depth * 3 // 4))
-        with torch.inference_mode():
-            seconds = interleaved(
-                {
-                    "separate": lambda: [one() for _ in range(DETECTORS)],
-                    "half": half,
-                    "three_quarters": most,
-                    "torch": lambda: [alone(tensors) for _ in range(DETECTORS)],
-                },
-                repeats,
-            )
-    gains = {name: seconds["separate"] / seconds[name] for name in ("half", "three_quarters")}
-    bounds = {
-        "half": arithmetic_gain(depth, depth // 2),
-        "three_quarters": arithmetic_gain(depth, depth * 3 // 4),
-    }
+        likeness = _cosine(one(), alone(tensors).numpy())
+        actions: dict[str, Callable[[], object]] = {
+            ALONE: lambda: [one() for _ in range(DETECTORS)],
+            TORCH: lambda: [alone(tensors) for _ in range(DETECTORS)],
+            **{
+                f"{s} shared": compiled(ensemble(DETECTORS, s, plan.patch), batch, folder)
+                for s in plan.shared
+            },
+        }
+        seconds = interleaved(actions, plan.rounds)
+    return {**_report(plan, seconds), "cosine_of_logits": likeness}
+
+
+def _report(plan: Plan, seconds: Mapping[str, Sequence[float]]) -> dict[str, Any]:
+    gains = {s: gain(seconds, f"{s} shared", ALONE) for s in plan.shared}
+    bounds = {s: arithmetic_gain(DEPTH, s) for s in plan.shared}
+    rates = {name: plan.batch / statistics.median(each) for name, each in seconds.items()}
+    bf16 = "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     return {
-        "shared_prefix_share": round(min(gains[name] / bounds[name] for name in gains), 3),
-        "gain": {name: round(gain, 3) for name, gain in gains.items()},
-        "arithmetic_gain": {name: round(bound, 3) for name, bound in bounds.items()},
-        "openvino_over_torch": round(seconds["torch"] / seconds["separate"], 2),
-        "images_per_s": {name: round(size / each, 2) for name, each in seconds.items()},
-        "precision": "bf16"
-        if "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-        else "f32",
-        "batch": size,
+        "shared_prefix_share": round(min(gains[s] / bounds[s] for s in plan.shared), 3),
+        "openvino_over_torch": round(gain(seconds, ALONE, TORCH), 2),
+        "network": f"ViT-B/{plan.patch}, {DEPTH} blocks, {DETECTORS} detectors",
+        "gain": {str(s): round(each, 3) for s, each in gains.items()},
+        "arithmetic_gain": {str(s): round(each, 3) for s, each in bounds.items()},
+        "images_per_cpu_s": {name: round(each, 2) for name, each in rates.items()},
+        "precision": "bf16" if bf16 else "f32",
+        "batch": plan.batch,
     }
+
+
+def _cosine(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:
+    a, b = one.ravel().astype(np.float64), other.ravel().astype(np.float64)
+    return round(float(a @ b / np.sqrt((a @ a) * (b @ b))), 6)
+
+
+def main() -> None:
+    """Print what was measured."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    for name in ("patch", "batch", "rounds"):
+        parser.add_argument(f"--{name}", type=int, required=True)
+    parser.add_argument("--shared", type=int, nargs="+", required=True)
+    given = parser.parse_args()
+    found = measure(Plan(given.patch, tuple(given.shared), given.batch, given.rounds))
+    sys.stdout.write(json.dumps(found) + "\n")
 
 
 if __name__ == "__main__":
-    sys.stdout.write(json.dumps(measure(int(sys.argv[1]), int(sys.argv[2]))) + "\n")
+    main()

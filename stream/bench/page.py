@@ -1,0 +1,97 @@
+"""The measured part of docs/benchmarks.md, written between two markers, and its plot beside it."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.figure import Figure
+
+from stream.bench.contestants import LANE, LIMIT, NAIVE
+from stream.errors import PixassayError
+
+BEGIN, END = "<!-- bench: written by `pixassay bench --page` -->", "<!-- bench: end -->"
+PLOT = "benchmarks.svg"
+NAMES = {
+    NAIVE: "the loop that people write",
+    LANE: "the whole lane",
+    LIMIT: "limit L: decode, views, engine",
+}
+STYLE: Any = {
+    "font.size": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "svg.hashsalt": "pixassay",
+    "svg.fonttype": "path",
+}
+Report = dict[str, Any]
+
+
+def write_page(page: Path, report: Report) -> None:
+    """Replace what stands between the markers, and the plot. Raises PixassayError without markers."""
+    text = page.read_text(encoding="utf-8")
+    before, begin, rest = text.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise PixassayError(f"{page} lacks the lines {BEGIN} and {END} between which the table goes")
+    _draw(report).savefig(page.with_name(PLOT), format="svg", metadata={"Date": None}, bbox_inches="tight")
+    page.write_text(f"{before}{BEGIN}\n\n{render(report)}\n\n{END}{after}", encoding="utf-8")
+
+
+def render(report: Report) -> str:
+    """The table, from the figures alone."""
+    where = f"{report['machine']}, {report['date'][:10]}, bundle `{report['bundle']}`, "
+    where += f"{report['rounds']} rounds in turn, medians; {report['seconds']} seconds in all."
+    rows = [("measured", "figure"), ("---", "---"), *_rows(report)]
+    table = "\n".join(f"| {what} | {figure} |" for what, figure in rows)
+    return f"{where}\n\n{table}\n\n![Images per second]({PLOT})"
+
+
+def _rows(report: Report) -> Iterator[tuple[str, str]]:
+    rates, spent = report["images_per_s"], report["cpu_ms_per_image"]
+    for name, title in NAMES.items():
+        if name in rates:
+            yield f"{title}, images/s", f"{rates[name]} ({spent[name]} CPU ms an image)"
+    yield "broker, object store and database beside the lane", f"{report['servers_cpu_ms_per_image']} CPU ms"
+    yield "lane over limit, by the clock", f"**{report['lane_over_limit']}**"
+    yield "lane over limit, by CPU time, servers counted", f"{report['lane_over_limit_by_cpu']}"
+    yield "lane over the loop that people write", f"**{report['lane_over_naive']}**"
+    latency = report["latency_ms_at_half_load"]
+    yield "from announcement to decision at half load", ", ".join(f"{p} {ms} ms" for p, ms in latency.items())
+    if memory := report["worker_memory_mb"]:
+        figures = f"{memory['before']} MiB, {memory['with_backlog']} MiB"
+        yield "memory of a worker: idle, with 100,000 uploads before it", figures
+    yield from _prefix_rows(report)
+    yield "decode and views, images a core second, demo pictures", f"{report['decode_images_per_core']}"
+    for kind, rate in report["decode_images_per_core_by_kind"].items():
+        yield f"the same, {kind}", f"{rate}"
+
+
+def _prefix_rows(report: Report) -> Iterator[tuple[str, str]]:
+    found = report.get("shared_prefix")
+    if not found:
+        return
+    network = f"{found['network']}, {found['precision']}, batch {found['batch']}"
+    for shared, gain in found["gain"].items():
+        bound = found["arithmetic_gain"][shared]
+        yield f"gain of {shared} shared blocks ({network})", f"{gain} of {bound} by arithmetic"
+    yield "share of the arithmetic gain, the lowest", f"**{report['shared_prefix_share']}**"
+    yield "OpenVINO over torch fp32, same network, one thread", f"**{report['openvino_over_torch']}**"
+    yield "cosine of their logits", f"{found['cosine_of_logits']}"
+    rates = ", ".join(f"{name} {rate}" for name, rate in found["images_per_cpu_s"].items())
+    yield "images per CPU second behind them", rates
+
+
+def _draw(report: Report) -> Figure:
+    rates = {
+        title: report["images_per_s"][name] for name, title in NAMES.items() if name in report["images_per_s"]
+    }
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(7, 1.8))
+        axes = figure.subplots()
+        bars = axes.barh(
+            list(rates), list(rates.values()), color=["#8a9199", "#1f5fa8", "#d7dadd"][-len(rates) :]
+        )
+        axes.bar_label(bars, padding=4)
+        axes.set_xlabel(f"images/s, {report['machine']}")
+        return figure
