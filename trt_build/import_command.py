@@ -10,14 +10,14 @@ from rich.console import Console
 from models.bundle import load_bundle
 
 KindOption = Literal[
-    "auto", "dgs-net", "effort", "univfd", "community-forensics", "timm", "transformers", "onnx"
+    "auto", "bundle", "dgs-net", "effort", "univfd", "community-forensics", "timm", "transformers", "onnx"
 ]
 DEFAULT_NAMES = {"dgs-net": "dgs_net", "community-forensics": "forensics", "transformers": "imported"}
 
 
 def import_model(
     source: Annotated[
-        Path, typer.Argument(exists=True, help="weights file, ONNX file, or folder as on the hub")
+        Path, typer.Argument(exists=True, help="weights file, ONNX file, folder as on the hub, or a bundle")
     ],
     out: Annotated[Path, typer.Option(help="bundle folder to write")],
     kind: Annotated[KindOption, typer.Option(help="what it is; auto: by its names")] = "auto",
@@ -39,15 +39,23 @@ def import_model(
         Literal["crop", "squash", "native"] | None,
         typer.Option(help="short side resized and cropped; both sides resized; or cropped as it is"),
     ] = None,
+    face: Annotated[
+        bool | None,
+        typer.Option("--face/--no-face", help="of the face alone where there is one", show_default="Effort"),
+    ] = None,
     synthetic_index: Annotated[
         int | None, typer.Option(min=0, max=1, help="output that says synthetic; one output, 0: high is real")
     ] = None,
     lora_scale: Annotated[float | None, typer.Option(help="DGS-Net: instead of 6 / sqrt(rank)")] = None,
     half: Annotated[bool, typer.Option(help="store large weights as float16")] = False,
+    tower_out: Annotated[
+        Path | None, typer.Option(help="also write its CLIP tower, for `pixassay model train --weights`")
+    ] = None,
 ) -> None:
     """Turn a detector of somebody else into a bundle, or add it to one; calibrate it next."""
     from models.importing.kinds import Request, kind_of
     from models.importing.preprocessing import Given
+    from models.importing.start import write_tower
     from models.towers.weights import WeightsError
     from trt_build.importing import add_imported, entry, write_imported
     from trt_build.member import make_member
@@ -56,11 +64,13 @@ def import_model(
 
     if name and not re.fullmatch(r"[a-z][a-z0-9_]*", name):
         raise typer.BadParameter("lower-case letters, digits and _, like its_name", param_hint="--name")
-    given = Given(size, resize, _rgb("--mean", mean), _rgb("--std", std), resample, fit)
+    given = Given(size, resize, _rgb("--mean", mean), _rgb("--std", std), resample, fit, face)
     request = Request(source, given, clip_weights, lora_scale, timm, synthetic_index)
     base = load_bundle(into) if into else None
     try:
         found = kind_of(request) if kind == "auto" else kind
+        if tower_out:
+            write_tower(request, found, tower_out)
         member = make_member(request, found, half=half)
         entered = entry(request, member, name or DEFAULT_NAMES.get(found, found), licence)
         bundle = add_imported(base, member, entered, out) if base else write_imported(member, entered, out)

@@ -35,7 +35,7 @@ class Entry:
 
 def entry(request: Request, member: Member, name: str, licence: str | None) -> Entry:
     """The entry, with the hashes of the files that were read."""
-    file = weights_in(request.path)
+    file = request.path / ONNX if member.kind == "bundle" else weights_in(request.path)
     facts = {"kind": member.kind, "file": file.name, "sha256": sha256_of(file), **member.facts}
     if request.clip:
         facts |= {"clip_file": request.clip.name, "clip_sha256": sha256_of(request.clip)}

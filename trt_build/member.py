@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,9 +10,12 @@ import onnx
 import torch
 from numpy.typing import NDArray
 
+from models.bundle import load_bundle
 from models.importing.imported import Imported
 from models.importing.kinds import Kind, Request, import_file
+from models.scoring import open_engine
 from models.spec import ViewSpec
+from models.towers.weights import WeightsError
 from models.views import render
 from trt_build.export import export_graph, forget_origin
 from trt_build.halve import halve, round_constants, round_weights
@@ -37,6 +41,8 @@ def make_member(request: Request, kind: Kind, *, half: bool) -> Member:
     """Read, check and export. `half` rounds large weights to float16. Raises WeightsError."""
     if kind == "onnx":
         return _from_onnx(request, half=half)
+    if kind == "bundle":
+        return _from_bundle(request.path)
     imported = import_file(request, kind)
     forward = _torch_forward(imported)
     facts = dict(imported.facts)
@@ -65,6 +71,20 @@ def _from_onnx(request: Request, *, half: bool) -> Member:
     halve(graph)
     forget_origin(graph)
     return Member("onnx", view, graph, file.logits, "ONNX graph", facts)
+
+
+def _from_bundle(path: Path) -> Member:
+    """A detector that was trained and exported by itself; its calibration stays behind."""
+    bundle = load_bundle(path)
+    manifest, run = bundle.manifest, open_engine(bundle)
+    if len(manifest.detectors) != 1:
+        names = ", ".join(detector.name for detector in manifest.detectors)
+        raise WeightsError(f"{path} is a bundle of {names}: only one detector can join another bundle")
+    view = manifest.views[0]
+    facts = {"bundle": bundle.id, "training": manifest.training, "licences": manifest.licences}
+    return Member(
+        "bundle", view, onnx.load(bundle.onnx), lambda seen: run({view.name: seen}), manifest.tower, facts
+    )
 
 
 def _torch_forward(imported: Imported) -> Forward:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from models.bundle import MANIFEST
 from models.importing.dgs_net import is_dgs_net
 from models.importing.effort import tree_of
 from models.importing.imported import CONFIG, Imported, read_json, weights_in
@@ -12,7 +13,7 @@ from models.importing.published import PUBLISHED, Source
 from models.importing.univfd import is_univfd
 from models.towers.weights import WeightsError, read_weights, some
 
-Kind = Literal["dgs-net", "effort", "univfd", "community-forensics", "timm", "transformers", "onnx"]
+Kind = Literal["bundle", "dgs-net", "effort", "univfd", "community-forensics", "timm", "transformers", "onnx"]
 LAYOUTS = {
     "dgs-net": "img_fc.weight and clip_model.visual.*",
     "effort": "backbone.* and head.*, or model.vision_model.* and fc.*, with S_residual",
@@ -38,6 +39,8 @@ def kind_of(request: Request) -> Kind:
     path = request.path
     if path.suffix == ".onnx":
         return "onnx"
+    if (path / MANIFEST).exists():
+        return "bundle"
     if request.architecture:
         return "timm"
     config = read_json(path / CONFIG) if (path / CONFIG).exists() else {}
@@ -66,7 +69,7 @@ def _by_names(path: Path) -> Kind:
 
 
 def import_file(request: Request, kind: Kind) -> Imported:
-    """Read it as that kind, but for ONNX files, which are graphs already. Raises WeightsError."""
+    """Read it as that kind, but for ONNX files and bundles, which are graphs already. Raises WeightsError."""
     if kind in PUBLISHED:
         state = read_weights(weights_in(request.path))
         source = Source(request.path, state, request.given, request.clip, request.lora_scale)

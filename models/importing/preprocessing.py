@@ -26,21 +26,23 @@ class Preprocessing:
     std: RGB
     resample: Resample = "bicubic"
     fit: Fit = "crop"
+    face: bool = False  # of the face alone, where there is one large enough
 
     def view(self) -> ViewSpec:
         """The view that makes these pixels; normalisation is the graph's affair."""
         if self.fit == "mosaic":
-            return ViewSpec(name="mosaic", kind="mosaic", size=self.size)
+            return ViewSpec(name="mosaic", kind="mosaic", size=self.size, face=self.face)
         if self.fit == "native":
-            return ViewSpec(name="centre", kind="crops", size=self.size, tile=self.size)
+            return ViewSpec(name="centre", kind="crops", size=self.size, tile=self.size, face=self.face)
         resize = None if self.resize == self.size else self.resize
         return ViewSpec(
-            name="squashed" if self.fit == "squash" else "whole",
+            name="face" if self.face else "squashed" if self.fit == "squash" else "whole",
             kind="global",
             size=self.size,
             resize=resize,
             resample=self.resample,
             fit=self.fit,
+            face=self.face,
         )
 
 
@@ -54,6 +56,7 @@ class Given:
     std: RGB | None = None
     resample: Resample | None = None
     fit: Fit | None = None
+    face: bool | None = None
 
     def over(self, found: Preprocessing) -> Preprocessing:
         """`found` with what was stated. A size that is stated alone is resized to as well."""
@@ -69,7 +72,7 @@ class Given:
         if (self.size, self.mean, self.std) != (None, None, None):
             raise WeightsError(
                 f"{where} has the size and the normalisation of the published code: leave --size, --mean and "
-                "--std out (--resize, --resample and --fit may be stated)"
+                "--std out (--resize, --resample, --fit and --face may be stated)"
             )
         return self.over(found)
 

@@ -43,15 +43,18 @@ def import_dgs_net(source: Source) -> Imported:
 
 
 def import_effort(source: Source) -> Imported:
-    """The deepfake tree squashes a face to the size, the other crops the centre. Raises WeightsError."""
+    """The deepfake tree squashes a face to the size, the other crops the centre. Raises WeightsError.
+
+    Its face is cut out around five landmarks and turned upright; ours is the square around it, as it stands.
+    """
     where = str(source.path)
     found = effort.convert(where, source.state)
     # The deepfake tree stores no projection, and neither tree's head reads one.
-    unread = {"projection.weight": torch.zeros(1, found.head_weight.shape[1])}
-    tower = tower_of(unread | found.tower, where)
+    unread = source.clip_state() or {"projection.weight": torch.zeros(1, found.head_weight.shape[1])}
+    tower = tower_of({"projection.weight": unread["projection.weight"]} | found.tower, where)
     size = tower.facts()["size"]
     pixels = {
-        "deepfake": Preprocessing(size, size, *CLIP, resample="bilinear", fit="squash"),
+        "deepfake": Preprocessing(size, size, *CLIP, resample="bilinear", fit="squash", face=True),
         "universal": Preprocessing(size, size, *CLIP, fit="native"),
     }[found.tree]
     view = source.given.view_over(where, pixels).view()

@@ -26,9 +26,13 @@ from transformers import ViTConfig, ViTForImageClassification, ViTImageProcessor
 from typer.testing import CliRunner
 
 from models.bundle import Bundle, load_bundle
+from models.faces import cut, face_square
 from models.importing.kinds import Request, import_file, kind_of
 from models.importing.preprocessing import Given
+from models.importing.start import write_tower
 from models.spec import ViewSpec
+from models.towers.clip import clip_weights
+from models.towers.weights import WeightsError, read_weights
 from models.views import render
 from stream.cli import build
 from stream.settings import PREFIX
@@ -54,8 +58,14 @@ def planes(pixels: NDArray[np.uint8], mean: Tensor, std: Tensor) -> Tensor:
     return normalised(torch.from_numpy(pixels.copy()).permute(2, 0, 1)[None].float(), mean, std)
 
 
-def squashed(size: int) -> NDArray[np.uint8]:
-    return np.asarray(Image.fromarray(PICTURE).resize((size, size), Image.Resampling.BILINEAR))
+def squashed(size: int, picture: NDArray[np.uint8] = PICTURE) -> NDArray[np.uint8]:
+    return np.asarray(Image.fromarray(picture).resize((size, size), Image.Resampling.BILINEAR))
+
+
+def face() -> NDArray[np.uint8]:
+    square = face_square(PICTURE)
+    assert square is not None
+    return cut(PICTURE, square)
 
 
 def centre(size: int) -> NDArray[np.uint8]:
@@ -91,7 +101,7 @@ def effort(folder: Path, tree: str, classes: int) -> Source:
     torch.save({f"module.{name}": value for name, value in state.items()}, path)
 
     def forward() -> float:
-        pixels = squashed(SIZE) if tree == "deepfake" else centre(SIZE)
+        pixels = squashed(SIZE, face()) if tree == "deepfake" else centre(SIZE)
         with torch.no_grad():
             z = head(model(planes(pixels, *CLIP)).pooler_output)[0]
         return float(z[-1] - z[0]) if classes == 2 else float(z[0])
@@ -279,6 +289,19 @@ def test_what_is_exported_is_what_the_source_computes(make: Callable[[Path], Sou
     with torch.no_grad():
         logit = float(found.net({found.view.name: view}))
     assert abs(logit - source.forward()) < 1e-4
+
+
+def test_the_tower_of_an_effort_file_starts_a_training(tmp_path: Path) -> None:
+    """What is written reads back as the tower that the detector computes with; it needs a projection."""
+    request, tower = Request(effort(tmp_path, "universal", 1).path, Given()), tmp_path / "tower.safetensors"
+    imported = import_file(request, "effort")
+    write_tower(request, "effort", tower)
+    ours = imported.net.get_submodule("tower").state_dict()
+    again = clip_weights(read_weights(tower), "tower")
+    assert set(again) | {"class_text"} == set(ours)
+    assert all(torch.equal(value, ours[name].reshape(value.shape)) for name, value in again.items())
+    with pytest.raises(WeightsError, match="--clip-weights FILE"):
+        write_tower(Request(deepfake(tmp_path).path, Given()), "effort", tower)
 
 
 def test_a_fourth_detector_leaves_the_others_and_the_verdict_as_they_are(
