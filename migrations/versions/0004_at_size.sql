@@ -91,15 +91,21 @@ COMMENT ON COLUMN daily_verdicts.uploads IS 'Number of verdicts.';
 COMMENT ON COLUMN daily_verdicts.mean_score IS 'Mean fused probability of synthetic; null if none was judged.';
 COMMENT ON COLUMN daily_verdicts.mean_latency_ms IS 'Mean of latency_ms.';
 
--- OFFSET 0 keeps each look a look: as joins, both were taken to leave one row, and so the whole queue was
--- joined and sorted for its first twenty.
+-- LIMIT 1 and OFFSET 0 keep each look a look. As joins they were taken to leave one row of all, and so the
+-- whole queue was joined and sorted for its first twenty.
 CREATE OR REPLACE VIEW review_queue AS
 SELECT
     flagged.verdict_id, pending.tenant, pending.upload_id, flagged.uploader_id, flagged.uri,
     flagged.verdict, pending.score, flagged.pin_clip, flagged.dgs_net, flagged.masm, flagged.extra,
     flagged.reasons, flagged.bundle, flagged.policy, flagged.uploaded_at, flagged.decided_at
 FROM review_pending AS pending
-JOIN verdicts AS flagged USING (tenant, upload_id, bundle, uploaded_at)
+CROSS JOIN LATERAL (
+    SELECT *
+    FROM verdicts
+    WHERE verdicts.tenant = pending.tenant AND verdicts.upload_id = pending.upload_id
+        AND verdicts.bundle = pending.bundle AND verdicts.uploaded_at = pending.uploaded_at
+    LIMIT 1
+) AS flagged
 WHERE NOT EXISTS (
     SELECT FROM reviews
     WHERE reviews.tenant = pending.tenant AND reviews.upload_id = pending.upload_id

@@ -16,6 +16,7 @@ from stream.database import maintenance
 from stream.policy import Thresholds
 from stream.queries import History, named_queries
 from stream.what_if import Period, judge_again
+from tests.bench_sql.processor import Processor
 from tests.outcomes import BUNDLE
 
 _WARM = 5
@@ -30,6 +31,7 @@ class Timing:
     runs: int
     p50: float
     p95: float
+    computed: float | None  # processor time of client and server, mean; None: the server is elsewhere
 
 
 def questions(url: str, runs: int, seed: int) -> list[Timing]:
@@ -46,12 +48,12 @@ def questions(url: str, runs: int, seed: int) -> list[Timing]:
     def outcomes() -> object:
         return history.verdict_counts(pick[:2] for pick in chance.sample(known, min(500, len(known))))
 
-    with closing(History(url)) as history:
+    with closing(History(url)) as history, closing(Processor(url)) as processor:
         asked: dict[str, Callable[[], object]] = {name: partial(named, name) for name in named_queries()}
         asked["review_queue_of_a_tenant"] = lambda: history.review_queue(20, one()[0])
         asked["one_verdict"] = lambda: history.verdict(one()[2])
         asked["outcomes_of_500_uploads"] = outcomes
-        return [_timed(name, ask, runs) for name, ask in asked.items()]
+        return [_timed(name, ask, runs, processor) for name, ask in asked.items()]
 
 
 def what_ifs(url: str, months: int, seed: int) -> list[Timing]:
@@ -64,21 +66,26 @@ def what_ifs(url: str, months: int, seed: int) -> list[Timing]:
         low = chance.uniform(0.2, 0.6)
         judge_again(connection, period, Thresholds(suspicious=low, synthetic=low + 0.3))
 
-    with maintenance(url) as connection:
+    with maintenance(url) as connection, closing(Processor(url)) as processor:
         tenant = replace(month, tenant="tenant-1")
-        spans = {"30 days of a tenant": tenant, "30 days": month, f"{months} months": whole}
-        return [_timed(f"what-if, {name}", partial(again, at), 5, warm=1) for name, at in spans.items()]
+        spans = {"30 days of a tenant": (tenant, 5), "30 days": (month, 5), f"{months} months": (whole, 2)}
+        return [
+            _timed(f"what-if, {name}", partial(again, period), runs, processor)
+            for name, (period, runs) in spans.items()
+        ]
 
 
-def _timed(name: str, ask: Callable[[], object], runs: int, warm: int = _WARM) -> Timing:
-    for _ in range(warm):
+def _timed(name: str, ask: Callable[[], object], runs: int, processor: Processor) -> Timing:
+    for _ in range(min(_WARM, runs - 1)):
         ask()
-    spent = []
+    spent, before = [], processor.spent_s()
     for _ in range(runs):
         started = time.perf_counter()
         ask()
         spent.append(1000 * (time.perf_counter() - started))
-    return Timing(name, runs, float(np.percentile(spent, 50)), float(np.percentile(spent, 95)))
+    after = processor.spent_s()
+    computed = None if before is None or after is None else 1000 * (after - before) / runs
+    return Timing(name, runs, float(np.percentile(spent, 50)), float(np.percentile(spent, 95)), computed)
 
 
 def _known(url: str) -> list[Known]:
