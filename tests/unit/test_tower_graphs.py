@@ -1,0 +1,70 @@
+"""Adapters of both kinds, folded and exported: the graph gives torch's logits on every kind of tower.
+
+CLIP's is in tests/e2e/test_clip_training.py. timm's models are cut to two blocks, of random weights.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import timm
+import torch
+from torch import nn
+
+from models.adapters import LoRA, Subspaces, adapt, fold
+from models.ensemble import Branch, Ensemble
+from models.spec import ViewSpec
+from models.towers.base import Tower
+from models.towers.lite0 import imagenet_lite0
+from models.towers.timm_tower import TimmTower
+from models.towers.tiny import TinyTower
+from trt_build.export import export_onnx
+from trt_build.verify import TOLERANCE, run_onnx
+
+
+def _timm(name: str) -> Tower:
+    torch.manual_seed(0)
+    model = timm.create_model(
+        name, pretrained=False, num_classes=0, dynamic_img_size=False, img_size=64, depth=2
+    )
+    for parameter, value in model.named_parameters():
+        if "gamma" in parameter:  # layer scales start near zero and would hide the blocks
+            nn.init.ones_(value)
+    return TimmTower(f"timm:{name}", model.eval())
+
+
+TOWERS: dict[str, Callable[[], Tower]] = {
+    "tiny": TinyTower,
+    "lite0": imagenet_lite0,
+    "timm, learned positions": lambda: _timm("vit_tiny_patch16_224"),
+    "timm, rotary positions": lambda: _timm("vit_small_patch16_dinov3"),
+}
+
+
+def _moved(branch: Branch) -> Branch:
+    """As if it had been trained: adapters and heads away from where they start, then folded."""
+    for parameter in branch.parameters():
+        if parameter.requires_grad:
+            parameter.data += 0.05 * torch.randn_like(parameter)
+    plain = fold(branch)
+    assert isinstance(plain, Branch)
+    return plain
+
+
+@pytest.mark.parametrize("kind", TOWERS)
+def test_the_graph_of_folded_detectors_gives_torchs_logits(kind: str, tmp_path: Path) -> None:
+    torch.set_num_threads(1)
+    tower, view = TOWERS[kind](), ViewSpec(name="global", kind="global", size=64)
+    last = len(tower.blocks) - 1
+    branches = [Branch("lora", tower, last, "joint"), Branch("subspaces", tower, last, "pooled")]
+    adapt(branches[0].blocks, tower, LoRA, tower.attending)
+    adapt(branches[1].blocks, tower, Subspaces)
+    branches = [*map(_moved, branches), Branch("probe", tower, last, "blocks", (0, last))]
+    ensemble = Ensemble(tower, branches, [view], [view.name] * 3).eval().requires_grad_(False)
+    export_onnx(ensemble, tmp_path / "graph.onnx")
+    pictures = torch.randint(0, 256, (2, 64, 64, 3), dtype=torch.uint8)
+    with torch.inference_mode():
+        expected = ensemble({"global": pictures})
+    assert expected.std(dim=1).min() > 1e-3  # detectors that differ
+    logits = torch.from_numpy(run_onnx(tmp_path / "graph.onnx", {"global": pictures.numpy()}))
+    assert (logits - expected).abs().max() <= TOLERANCE
