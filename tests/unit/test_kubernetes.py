@@ -20,7 +20,7 @@ from stream.settings import PREFIX, Settings, load_settings
 
 FOLDER = Path(__file__).resolve().parents[2] / "deploy" / "kubernetes"
 KEDA = "github.com/kedacore/keda/v2@v2.21.0"
-OWN_MEMORY_MB = 400  # a worker without pictures and without its decoding processes: docs/operations.md
+OWN_MEMORY_MB = 1050  # a worker with batches of 32, without its decoding processes: docs/operations.md
 
 Manifest = dict[str, Any]
 
@@ -200,5 +200,6 @@ def test_probes_and_prometheus_ask_where_the_worker_answers() -> None:
 def test_a_worker_may_use_the_memory_and_the_time_that_its_settings_give_it() -> None:
     read, pod = settings(SECRETS[0]), pod_of(WORKER)
     limit = mebibytes(pod["containers"][0]["resources"]["limits"]["memory"])
+    assert read.max_batch == 32
     assert limit >= read.decoders * read.decode_memory_mb + read.max_held_mb + OWN_MEMORY_MB
     assert pod["terminationGracePeriodSeconds"] > read.rebalance_drain_s + FAREWELL_S
