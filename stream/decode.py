@@ -77,6 +77,8 @@ def decode(data: bytes, views: Sequence[ViewSpec], limits: Limits, resave: int |
         _check_size(image, limits)
         count = frame_count(image, data, limits.max_frames)
         _check_frames(image, count, limits)
+    if count == 1 and min(image.size) < MIN_SIDE:  # not worth decoding: a line of pixels costs most a pixel
+        raise _too_small(image.width, image.height)
     return _views(image, _File(name, data, count), views, limits, resave)
 
 
@@ -121,9 +123,12 @@ def spread(count: int, wanted: int) -> list[int]:
 
 def _unfit(rgb: NDArray[np.uint8]) -> NotApplicable | None:
     if too_small(rgb):
-        size = f"{rgb.shape[1]}x{rgb.shape[0]}"
-        return NotApplicable(Reason.TOO_SMALL, f"{size}, both sides must be at least {MIN_SIDE}")
+        return _too_small(rgb.shape[1], rgb.shape[0])
     return NotApplicable(Reason.BLANK, "one flat colour") if blank(rgb) else None
+
+
+def _too_small(width: int, height: int) -> NotApplicable:
+    return NotApplicable(Reason.TOO_SMALL, f"{width}x{height}, both sides must be at least {MIN_SIDE}")
 
 
 def _check_size(image: ImageFile, limits: Limits) -> None:

@@ -88,11 +88,15 @@ class Settings(BaseSettings):
 
     # Limits on one picture
     max_bytes: int = Field(32 * 2**20, gt=0, description="Largest file, bytes.")
-    max_pixels: int = Field(100_000_000, gt=0, description="Largest picture, width x height.")
+    max_pixels: int = Field(64_000_000, gt=0, description="Largest picture, width x height.")
     max_frames: int = Field(2_000, gt=0, description="Most frames that an animation may have.")
     sample_frames: int = Field(4, ge=1, le=32, description="Frames of an animation that are scored.")
     decode_timeout_s: float = Field(20.0, gt=0, description="Longest decoding of one picture, seconds.")
-    decode_memory_mb: int = Field(2048, ge=256, description="Memory that one decoding process may use, MiB.")
+    decode_memory_mb: int = Field(
+        2048,
+        ge=256,
+        description="Memory that one decoding process may use, MiB; a picture needs up to 32 bytes a pixel.",
+    )
 
     # Engine and lane
     bundle: Path = Field(BUNDLED, description="Folder of the detectors' bundle.")
