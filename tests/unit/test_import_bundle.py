@@ -1,0 +1,67 @@
+"""A detector that was trained and exported by itself joins the bundle of others."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from models.bundle import load_bundle
+from models.ensemble import Ensemble
+from models.probe import Probe
+from models.scoring import open_engine
+from models.spec import ViewSpec
+from models.towers.registry import pretrained_tower
+from stream.cli import build
+from trt_build.pack import pack
+from trt_build.tiny import write_tiny_bundle
+
+VIEW = ViewSpec(name="global", kind="global", size=64)
+
+
+@pytest.fixture(scope="module")
+def own(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle of one probe on inner blocks, all of the tower shared."""
+    torch.manual_seed(3)
+    tower = pretrained_tower("tiny").eval().requires_grad_(False)
+    probe = Probe(tower, len(tower.blocks), blocks=range(len(tower.blocks)))
+    torch.nn.init.normal_(probe.branch.head.weight)
+    out = tmp_path_factory.mktemp("own") / "probe"
+    ensemble = Ensemble(tower, [probe.branch], [VIEW], ["global"]).eval().requires_grad_(False)
+    return pack(ensemble, "probe", {"pictures": {"real:a": 3}}, {}, out).path
+
+
+def command(*arguments: str) -> tuple[int, str]:
+    result = CliRunner().invoke(build("model"), ["model", "import", *arguments])
+    return result.exit_code, result.output
+
+
+def test_its_logit_is_the_last_column_and_the_others_stay(own: Path, tmp_path: Path) -> None:
+    base = write_tiny_bundle(tmp_path / "tiny")
+    status, said = command(
+        str(own), "--into", str(base.path), "--name", "probe", "--out", str(tmp_path / "both")
+    )
+    assert status == 0, said
+    both, alone = load_bundle(tmp_path / "both"), load_bundle(own)
+    assert [one.name for one in both.manifest.detectors][-1] == "probe"
+    assert both.manifest.training["imported"]["probe"]["bundle"] == alone.id
+    rng, count = np.random.default_rng(0), 5
+    views = {
+        view.name: rng.integers(0, 256, (count, view.size, view.size, 3), dtype=np.uint8)
+        for view in both.manifest.views
+    }
+    logits = open_engine(both)(views)
+    read = both.manifest.detectors[-1].view
+    assert np.allclose(logits[:, -1:], open_engine(alone)({"global": views[read]}), atol=1e-5)
+    theirs = {view.name: views[view.name] for view in base.manifest.views}
+    assert np.allclose(logits[:, :-1], open_engine(base)(theirs), atol=1e-5)
+
+
+def test_a_bundle_of_several_detectors_is_refused(own: Path, tmp_path: Path) -> None:
+    base = write_tiny_bundle(tmp_path / "tiny")
+    status, said = command(
+        str(base.path), "--into", str(own), "--name", "more", "--out", str(tmp_path / "both")
+    )
+    assert status == 1
+    assert "only one detector can join" in said
