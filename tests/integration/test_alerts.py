@@ -9,6 +9,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import aiohttp
 import orjson
 import pytest
 
@@ -82,6 +83,12 @@ class Watched:
         await self.until(lambda: found.search(self.worker.log) is not None, "the monitor listens")
         return str(found.findall(self.worker.log)[0])
 
+    async def readiness(self) -> tuple[int, list[str]]:
+        """What /readyz answers: its status and the troubles that it tells."""
+        where = f"http://{await self.monitor()}/readyz"
+        async with aiohttp.ClientSession() as client, client.get(where) as answer:
+            return answer.status, (await answer.json())["troubles"]
+
     def silent(self) -> list[str]:
         """Queries of the dashboard that give nothing at all."""
         return [query for query in queries() if self.prometheus.value(query) is None]
@@ -130,8 +137,11 @@ async def test_alerts_fire_in_a_prometheus_that_scrapes_a_worker(
     waits, down = ("PixassayPartAway", "database"), ("PixassayNoWorker", "")
     # The database has not been reachable so far: the worker says so before it has even joined the group.
     await watched.until_firing(waits, down, ("PixassayNotReady", ""))
+    status, troubles = await watched.readiness()
+    assert (status, troubles[0]) == (503, "database is away")
     await watched.database.open(postgres.ports[0])
     await watched.until_quiet(waits, down)
+    assert await watched.readiness() == (200, [])
 
     await announce(watched)
     await watched.until_firing(("PixassayDeadLetters", ""))
