@@ -36,12 +36,13 @@ def render_card(manifest: Manifest) -> str:
         f"# {manifest.name}",
         IMPORTED_WARNING if alone else WARNING,
         "## What it is",
-        _what(manifest),
+        _what(manifest, alone),
         *(() if alone else ("## Trained on", _trained(manifest))),
         *(imported_section(name, facts) for name, facts in imported.items()),
     ]
     parts += ["## Measured", _measured(manifest), "## Thresholds", _policy(manifest), "## Not for"]
-    parts += ["\n".join(f"- {limit}" for limit in LIMITS), "## Licences", _licences(manifest)]
+    limits = LIMITS[1:] if alone else LIMITS  # the first one is about the training of our own
+    parts += ["\n".join(f"- {limit}" for limit in limits), "## Licences", _licences(manifest)]
     return "\n\n".join(parts) + "\n"
 
 
@@ -51,9 +52,10 @@ def imported_section(name: str, facts: Mapping[str, Any]) -> str:
     return "\n".join([*lines, *(f"| {fact} | {value} |" for fact, value in facts.items())])
 
 
-def _what(manifest: Manifest) -> str:
+def _what(manifest: Manifest, alone: bool) -> str:
+    ours = f"Detectors on the tower `{manifest.tower}` in one graph; blocks before the adapters are shared."
     lines = [
-        f"Detectors on the tower `{manifest.tower}` in one graph; blocks before the adapters are shared.",
+        "Imported detectors in one graph, each a network of its own." if alone else ours,
         "",
         "| detector | view | weight in the score |",
         "| --- | --- | --- |",

@@ -67,7 +67,8 @@ def test_a_picture_without_scores_is_stored_with_nulls(store: Store, database_ur
 
 
 def test_a_replay_returns_the_earlier_row_at_its_own_place(store: Store, database_url: str) -> None:
-    exact = {"pin_clip": float(np.float32(0.1)), "dgs_net": -0.125, "masm": None}
+    third, tenth = float(np.float32(1 / 3)), float(np.float32(0.1))
+    exact = {"pin_clip": tenth, "dgs_net": -0.125, "masm": None, "imported": third}
     first = outcome("cat", 1, logits=exact, reasons=(Reason.ABOVE_SYNTHETIC, Reason.ANIMATED))
     store.write([first])
     again = outcome("cat", 9, logits=dict.fromkeys(exact, 0.0), verdict="authentic", score=0.1, latency_ms=7)

@@ -25,7 +25,7 @@ from torch import Tensor
 from transformers import ViTConfig, ViTForImageClassification, ViTImageProcessorPil
 from typer.testing import CliRunner
 
-from models.bundle import Bundle, load_bundle
+from models.bundle import CARD, Bundle, load_bundle
 from models.faces import cut, face_square
 from models.importing.kinds import Request, import_file, kind_of
 from models.importing.preprocessing import Given
@@ -271,6 +271,8 @@ def test_the_bundle_says_where_each_detector_came_from(chain: Chain) -> None:
     assert manifest.licences["univfd: fc_weights.pth"].startswith("not stated")
     assert manifest.policy.id.startswith("uncalibrated/1")
     assert "not calibrated yet" in chain.said["onnx"]
+    card = (chain.bundle.path / CARD).read_text(encoding="utf-8")
+    assert [f"## Imported: {name}" in card for name in NAMES] == [True] * len(NAMES)
 
 
 def test_members_that_see_the_same_pixels_share_a_view(chain: Chain) -> None:
