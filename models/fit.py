@@ -17,6 +17,7 @@ from models.spec import DetectorSpec, Manifest
 from models.thresholds import Reals
 
 SHORT_SIDE = 256
+REFERENCE = "reference_scores"  # in the metrics: `deciles` of the reals that the thresholds were set on
 FEW = 20  # faces of a class, below which faces have no line of their own
 
 
@@ -57,7 +58,13 @@ def calibrate_bundle(
     sources = np.array([picture.source for picture in policy_reals])
     photographs = np.array([picture.group for picture in policy_reals])
     chosen = choose_policy(manifest.name, Reals(scores, sources, photographs), apart, rates)
-    return rewrite(bundle, fused.model_copy(update={"policy": chosen.policy})), chosen
+    metrics = {REFERENCE: deciles(probabilities(fused, reals[0]))}  # of another score than before: all new
+    return rewrite(bundle, fused.model_copy(update={"policy": chosen.policy, "metrics": metrics})), chosen
+
+
+def deciles(scores: NDArray[np.float64]) -> list[float]:
+    """The quantiles at 10 %, 20 %, ... 100 % of scores [N]: what a worker measures drift against."""
+    return [float(value) for value in np.quantile(scores, np.linspace(0.1, 1, 10)).round(6)]
 
 
 def measure_bundle(bundle: Bundle, pictures: Sequence[Picture], described: str) -> Bundle:
@@ -75,6 +82,7 @@ def measure_bundle(bundle: Bundle, pictures: Sequence[Picture], described: str) 
         for row in table.generators
     }
     metrics = {
+        **{name: value for name, value in bundle.manifest.metrics.items() if name == REFERENCE},
         "pictures": described,
         "summary": {name: round(value, 3) for name, value in summary.items()},
         "generators": generators,
