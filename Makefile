@@ -10,7 +10,7 @@ DEV := .venv-dev
 export PYTHONSAFEPATH := 1
 export UV_LINK_MODE := copy
 
-.PHONY: help env dev demo test lint unit bench bench-sql study clean lock
+.PHONY: help env dev demo test lint unit bench bench-sql study clean lock audit-deps fuzz
 
 help:
 	@echo "make demo   stream real pictures through Kafka, detectors, Postgres; open demo-output/report.html"
@@ -21,6 +21,8 @@ help:
 	@echo "make bench  measure the lane against its limit and a naive loop, the shared prefix, decoding"
 	@echo "make bench-sql  fill an own Postgres with 10 million verdicts; measure queries, inserts, retention"
 	@echo "make study  leave-one-family-out study of docs/detectors.md from STUDY_DATA (CHECK=1: compare only)"
+	@echo "make audit-deps  look up the pinned dependencies in PyPI's database of vulnerabilities (AUDIT_ARGS)"
+	@echo "make fuzz   fuzz the event parser and the decoder, FUZZ_SECONDS (300) each"
 	@echo "make lock   compile requirements/*.txt again from pyproject.toml"
 	@echo "make clean  remove environments and outputs"
 
@@ -74,6 +76,14 @@ lock: env
 	$(COMPILE) pyproject.toml --extra gpu -o requirements/gpu.txt; \
 	$(COMPILE) pyproject.toml --extra embedded --extra train --extra check --extra otel --group dev -o requirements/dev.txt; \
 	echo "hatchling editables" | tr " " "\n" | $(COMPILE) - -o requirements/build.txt
+
+audit-deps: dev
+	$(DEV)/bin/python -m deploy.audit_deps $(AUDIT_ARGS)
+
+FUZZ_SECONDS ?= 300
+fuzz: dev
+	$(DEV)/bin/python -m tests.fuzz --target events --seconds $(FUZZ_SECONDS)
+	$(DEV)/bin/python -m tests.fuzz --target decode --seconds $(FUZZ_SECONDS)
 
 clean:
 	rm -rf $(LEAN) $(DEV) demo-output bench-output .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

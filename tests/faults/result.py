@@ -58,7 +58,7 @@ def count(settings: Settings, stage: Stage, sent: Traffic) -> dict[str, Any]:
         "bad": sent.bad,
         "lost": len(sent.uploads - rows.keys()) + letters_missing + tallies["gaps"],
         "doubled": sum(number > 1 for number in rows.values()) + len(audit["doubled"]),
-        "unflagged": len(flagged - set(reviews)),
+        "unflagged": max(len(flagged - set(reviews)), len(audit["unflagged"])),
         "flagged": len(flagged),
         "reviews": len(reviews),
         "uncommitted": tallies["in_flight"],

@@ -75,8 +75,8 @@ def play(settings: Settings, scene: Scene, database: Database, folder: Path) -> 
 
 
 def audited(settings: Settings) -> Mapping[str, Any]:
-    """What `pixassay audit --json` prints; its exit status must agree with it."""
-    done = pixassay(settings, "audit", "--json")
+    """What `pixassay audit --flags --json` prints; its exit status must agree with it."""
+    done = pixassay(settings, "audit", "--flags", "--json")
     assert done.returncode in (0, 1), done.stderr
     report: Mapping[str, Any] = json.loads(done.stdout)
     assert report["ok"] == (done.returncode == 0)
