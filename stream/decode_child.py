@@ -35,8 +35,8 @@ def main(descriptor: int) -> None:
         limits = Limits(**fields["limits"])
         make_ready(views)
         _limit_memory(limits.memory_mb)
-        send(connection, b"")
         try:
+            send(connection, b"")
             while True:
                 body = memoryview(receive(connection, _NO_LIMIT))
                 data, resave = bytes(body[1:]), body[0] or None

@@ -25,6 +25,11 @@ class Crew:
         self.died: list[str] = []  # the last words of workers that ended though nobody had asked them to
         self._leaving: set[asyncio.Task[None]] = set()
 
+    @property
+    def complete(self) -> bool:
+        """Whether all that are wanted have joined the group."""
+        return sum(worker.ready for worker in self._workers) >= self.wanted
+
     async def watch(self) -> None:
         """Keep the wanted number of workers up, until cancelled."""
         while True:
