@@ -51,6 +51,10 @@ class ApacheKafka(Server):
     def answers(self) -> bool:
         return answers_kafka(LOOPBACK, self.ports[0])
 
+    def wait(self) -> None:
+        """Three JVMs one after the other (storage id, format, node): minutes, on a machine that is busy."""
+        self.child.wait_until(self.answers, timeout_s=180)
+
 
 def require_java() -> None:
     """Skip, with the reason, where Apache Kafka cannot run; in CI it must."""
