@@ -14,21 +14,24 @@ import numpy as np
 
 from models.bundle import load_bundle
 from stream.bench.contest import serve
+from stream.bench.processor import cores
 from stream.decode import decode
 from stream.decode_pool import limits_of
 from stream.engines.choose import load_engine
+from stream.engines.cpu_plan import best_plan
 from stream.settings import load_settings
 from stream.types import Views
 
 
 def main(folder: Path) -> None:
     """Serve, on one thread: there is a process of this program for each core."""
-    settings = load_settings(threads=1)
+    settings = load_settings()
     bundle = load_bundle(settings.bundle)
-    engine = load_engine(bundle, settings)
+    plan = best_plan(bundle, cores(), settings.max_batch, settings.engines)  # batches as the lane has them
+    engine = load_engine(bundle, load_settings(threads=1, max_batch=plan.batch))
     limits, views = limits_of(settings), bundle.manifest.views
     files = itertools.cycle(file.read_bytes() for file in sorted(folder.iterdir()))
-    size = min(settings.max_batch, engine.buckets[-1])
+    size = engine.buckets[-1]
 
     def work(count: int) -> None:
         for wanted in _batches(count, size):

@@ -88,10 +88,10 @@ def _openvino(bundle: Bundle, settings: Settings) -> tuple[Engine, str]:
     from stream.engines.openvino import OpenVinoEngine
 
     if settings.threads:
-        plan = Plan(settings.threads, 1)
+        plan = Plan(settings.threads, 1, settings.max_batch)
     else:
-        plan = best_plan(bundle, len(os.sched_getaffinity(0)), settings.engines)
-    return OpenVinoEngine(bundle, plan.threads, settings.max_batch, plan.streams), str(plan)
+        plan = best_plan(bundle, len(os.sched_getaffinity(0)), settings.max_batch, settings.engines)
+    return OpenVinoEngine(bundle, plan.threads, plan.batch, plan.streams), str(plan)
 
 
 def _onnxruntime(bundle: Bundle, settings: Settings) -> Engine:

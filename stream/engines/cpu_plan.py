@@ -1,7 +1,8 @@
-"""How the CPU engine uses the cores: one batch on all of them, or a batch a core. Measured once, then kept.
+"""How the CPU engine uses the cores: one batch on all of them or a batch a core, small batches or large ones.
 
 Which is faster depends on the network, the CPU and its neighbours: a batch on several threads waits for the
-slowest of them at every layer, batches of their own wait for nobody but share the caches.
+slowest of them at every layer; a large batch reads the weights once for many pictures, but what a
+convolutional network holds of it between two layers fits in no cache. Measured once, then kept.
 """
 
 import hashlib
@@ -23,57 +24,70 @@ from stream.engines.openvino import OpenVinoEngine
 
 log = logging.getLogger(__name__)
 
-_BATCH = 4  # pictures: small, so that the measurement is short; rates hardly change from there on
-_TURN_S = 0.25  # of each plan in each round
-_ROUNDS = 4  # in turn, so that a busy machine meets all plans alike
+SMALL, LARGE = 4, 16  # pictures; from `LARGE` on rates hardly change, so that it stands for all larger ones
+_TURN_S = 0.25  # of each plan in each round, and at least one batch
+_ROUNDS = 4  # in turn; a plan's best turn counts, since others may use the machine meanwhile
+_ENOUGH_S = 15.0  # after which no further round begins
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Threads in all, and the batches at a time that share them."""
+    """Threads in all, batches at a time that share them, and the most pictures of a batch."""
 
     threads: int
     streams: int
+    batch: int
 
     def __str__(self) -> str:
-        return f"threads: {self.threads}, batches at a time: {self.streams}"
+        return f"{self.threads} threads, {self.streams} batches at a time of up to {self.batch}"
 
 
-def best_plan(bundle: Bundle, cores: int, folder: Path) -> Plan:
+def best_plan(bundle: Bundle, cores: int, max_batch: int, folder: Path) -> Plan:
     """The fastest plan for this bundle here: from `folder` where it was measured before, else measured."""
-    if cores == 1:
-        return Plan(1, 1)
-    file = folder.expanduser() / f"cpu-{_key(bundle, cores)}.json"
+    file = folder.expanduser() / f"cpu-{_key(bundle, cores, max_batch)}.json"
     known = _read(file)
     if known is not None:
         return known
-    rates = measure(bundle, [Plan(cores, 1), Plan(cores, cores)])
+    rates = measure(bundle, plans(cores, max_batch))
     best = max(rates, key=lambda plan: rates[plan])
     log.info("measured %s", "; ".join(f"{plan}: {rate:.1f} images/s" for plan, rate in rates.items()))
     _write(file, best)
     return best
 
 
-def measure(bundle: Bundle, plans: list[Plan]) -> Mapping[Plan, float]:
+def plans(cores: int, max_batch: int) -> list[Plan]:
+    """What is tried, each once."""
+    return [
+        Plan(cores, streams, batch)
+        for streams in sorted({1, cores})
+        for batch in sorted({min(SMALL, max_batch), max_batch})
+    ]
+
+
+def measure(bundle: Bundle, tried: list[Plan]) -> Mapping[Plan, float]:
     """Pictures a second of each plan."""
+    engines = {plan: OpenVinoEngine(bundle, plan.threads, plan.batch, plan.streams) for plan in tried}
+    views = {plan: _noise(bundle, min(plan.batch, LARGE)) for plan in tried}
+    rates, began = dict.fromkeys(tried, 0.0), time.perf_counter()
+    for turn in range(_ROUNDS):
+        if turn and time.perf_counter() - began > _ENOUGH_S:
+            break
+        for plan, engine in engines.items():
+            rates[plan] = max(rates[plan], _rate(engine, views[plan]))
+    return rates
+
+
+def _noise(bundle: Bundle, count: int) -> Mapping[str, NDArray[np.uint8]]:
     rng = np.random.default_rng(0)
-    views = {
-        view.name: rng.integers(0, 256, (_BATCH, view.size, view.size, 3), np.uint8)
+    return {
+        view.name: rng.integers(0, 256, (count, view.size, view.size, 3), np.uint8)
         for view in bundle.manifest.views
     }
-    engines = {plan: OpenVinoEngine(bundle, plan.threads, _BATCH, plan.streams) for plan in plans}
-    batches, seconds = dict.fromkeys(plans, 0), dict.fromkeys(plans, 0.0)
-    for turn in range(_ROUNDS + 1):
-        for plan, engine in engines.items():
-            done, taken = _run(engine, views)
-            if turn:  # the first warms up
-                batches[plan] += done
-                seconds[plan] += taken
-    return {plan: _BATCH * batches[plan] / seconds[plan] for plan in plans}
 
 
-def _run(engine: OpenVinoEngine, views: Mapping[str, NDArray[np.uint8]]) -> tuple[int, float]:
-    """Batches that all callers together get through in a while, and the seconds."""
+def _rate(engine: OpenVinoEngine, views: Mapping[str, NDArray[np.uint8]]) -> float:
+    """Pictures a second that all callers together get through in a while."""
+    size = len(next(iter(views.values())))
     began = time.perf_counter()
 
     def call() -> int:
@@ -85,12 +99,12 @@ def _run(engine: OpenVinoEngine, views: Mapping[str, NDArray[np.uint8]]) -> tupl
 
     with ThreadPoolExecutor(engine.callers) as pool:
         counts = [each.result() for each in [pool.submit(call) for _ in range(engine.callers)]]
-    return sum(counts), time.perf_counter() - began
+    return size * sum(counts) / (time.perf_counter() - began)
 
 
-def _key(bundle: Bundle, cores: int) -> str:
+def _key(bundle: Bundle, cores: int, max_batch: int) -> str:
     """Everything that the answer depends on."""
-    facts = (bundle.id, cores, _cpu(), openvino.__version__)
+    facts = (bundle.id, cores, max_batch, _cpu(), openvino.__version__)
     return hashlib.sha256(repr(facts).encode()).hexdigest()[:16]
 
 
@@ -107,7 +121,7 @@ def _cpu() -> str:
 def _read(file: Path) -> Plan | None:
     try:
         found = json.loads(file.read_text(encoding="utf-8"))
-        return Plan(int(found["threads"]), int(found["streams"]))
+        return Plan(int(found["threads"]), int(found["streams"]), int(found["batch"]))
     except (OSError, ValueError, LookupError, TypeError):
         return None  # not measured yet, or written by another version: it is measured again
 

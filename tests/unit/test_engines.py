@@ -14,7 +14,7 @@ from models.bundle import Bundle, write_bundle
 from models.gpu import Gpu, NoGpu
 from stream.engines import choose, cpu_plan
 from stream.engines.choose import golden_error, load_engine
-from stream.engines.cpu_plan import Plan, best_plan
+from stream.engines.cpu_plan import Plan, best_plan, plans
 from stream.engines.onnxruntime import OnnxRuntimeEngine
 from stream.engines.openvino import OpenVinoEngine, computes_bf16
 from stream.errors import ConfigError
@@ -90,14 +90,15 @@ def test_what_was_measured_is_kept(
     tiny_bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(cpu_plan, "_TURN_S", 0.0)  # one batch a turn
-    measured = best_plan(tiny_bundle, 2, tmp_path)
-    assert measured in (Plan(2, 1), Plan(2, 2))
+    monkeypatch.setattr(cpu_plan, "_ROUNDS", 1)
+    tried = plans(2, 8)
+    assert set(tried) == {Plan(2, 1, 4), Plan(2, 1, 8), Plan(2, 2, 4), Plan(2, 2, 8)}
+    assert best_plan(tiny_bundle, 2, 8, tmp_path) in tried
     (file,) = tmp_path.iterdir()
-    file.write_text('{"threads": 2, "streams": 7}')
-    assert best_plan(tiny_bundle, 2, tmp_path) == Plan(2, 7)
+    file.write_text('{"threads": 2, "streams": 7, "batch": 3}')
+    assert best_plan(tiny_bundle, 2, 8, tmp_path) == Plan(2, 7, 3)
     file.write_text("half a fi")
-    assert best_plan(tiny_bundle, 2, tmp_path) in (Plan(2, 1), Plan(2, 2))
-    assert best_plan(tiny_bundle, 1, tmp_path / "nothing is measured on one core") == Plan(1, 1)
+    assert best_plan(tiny_bundle, 2, 8, tmp_path) in tried
 
 
 def test_onnxruntime_where_openvino_is_missing(
