@@ -10,9 +10,11 @@ import typer
 
 from stream import audit as auditing
 from stream.commands.output import json_lines, table
+from stream.errors import Outage
 from stream.ledger import Ledger
 from stream.settings import load_settings
 
+NOT_CHECKED = 3
 _SHOWN = 50  # gaps that a person is shown
 _COLUMNS = (
     *("partition", "start", "stop", "committed", "records", "empty", "uploads"),
@@ -33,14 +35,19 @@ def audit(
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
 ) -> None:
-    """Check that every acknowledged upload has a verdict or a dead letter. Exit status 1 where not.
+    """Check that every acknowledged upload has a verdict or a dead letter. Exit status 1 where not, 3 where
+    a service is away, so that it could not be checked.
 
     It only reads, with the rights of the reader role, and may run beside workers.
     """
     settings = load_settings()
     chosen = topic or settings.topic_uploads
     with closing(Ledger(settings.database_url.get_secret_value())) as ledger:
-        report = asyncio.run(auditing.audit(settings, ledger, chosen, first, last, flags=flags))
+        try:
+            report = asyncio.run(auditing.audit(settings, ledger, chosen, first, last, flags=flags))
+        except Outage as error:
+            sys.stderr.write(f"pixassay: not checked: {error}\n")
+            raise typer.Exit(NOT_CHECKED) from error
     if as_json:
         json_lines([{**asdict(report), "ok": report.ok}])
     else:

@@ -10,6 +10,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from stream.audit import Gap, Report, Tally, Unflagged, audit, examine, parts_of
 from stream.cli import main
+from stream.commands.audit import NOT_CHECKED
 from stream.embedded import Tansu
 from stream.erasure import Subject, Tombstones, erase
 from stream.errors import ConfigError
@@ -239,3 +240,15 @@ def test_the_command_lists_every_gap_and_every_flag_that_is_missing(
     assert "lost: default/b at partition 0, offset 1\n" in told
     assert f"flagged but not on the review topic: {judged[0].verdict_id} from partition 0, offset 0\n" in told
     assert told.endswith("1 lost, 0 stored twice, 1 of 2 flags not on the review topic\n")
+
+
+def test_the_command_tells_lost_from_not_checked(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, value in variables(settings).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("PIXASSAY_KAFKA_BOOTSTRAP", "127.0.0.1:1")
+    with pytest.raises(SystemExit) as ended:
+        main(["audit"])
+    assert ended.value.code == NOT_CHECKED
+    assert "not checked: kafka is unavailable" in capsys.readouterr().err
