@@ -1,5 +1,6 @@
 """Decoding: every colour model, orientation and animation against pixels computed here."""
 
+import io
 import struct
 import warnings
 from typing import Any
@@ -11,6 +12,8 @@ from PIL import Image, ImageCms
 
 from models.views import render_all
 from stream.decode import Limits, decode, spread
+from stream.decode_formats import sniff
+from stream.demo_pictures import packaged_pictures
 from stream.errors import CannotEvaluate, NotApplicable
 from stream.reasons import Reason
 from stream.types import Views
@@ -62,6 +65,19 @@ def test_every_format_shows_the_picture(kind: str) -> None:
         assert_shows(data, photo())
     wanted = render_all(photo(), VIEWS)["global"]
     assert np.abs(views.arrays["global"][0].astype(int) - wanted).mean() < 16
+
+
+def test_photographs_as_pillow_decodes_them_whole() -> None:
+    """No scaled decode, no other decoder: the views, and so the scores, do not drift at all."""
+    pictures = packaged_pictures()[:12]
+    assert {sniff(picture.data) for picture in pictures} >= {"PNG", "WEBP"}
+    for picture in pictures:
+        with Image.open(io.BytesIO(picture.data)) as opened:
+            rgb = opened.convert("RGB")
+        assert_shows(picture.data, np.asarray(rgb))
+        jpeg = save(rgb, "JPEG", quality=85)
+        with Image.open(io.BytesIO(jpeg)) as opened:
+            assert_shows(jpeg, np.asarray(opened.convert("RGB")))
 
 
 def test_a_decode_repeats_to_the_last_byte() -> None:
