@@ -58,7 +58,9 @@ def calibrate_bundle(
     sources = np.array([picture.source for picture in policy_reals])
     photographs = np.array([picture.group for picture in policy_reals])
     chosen = choose_policy(manifest.name, Reals(scores, sources, photographs), apart, rates)
-    metrics = {REFERENCE: deciles(probabilities(fused, reals[0]))}  # of another score than before: all new
+    first = probabilities(fused, reals[0])
+    stored = np.where(first >= chosen.policy.suspicious, scores, first)  # what a worker writes into rows
+    metrics = {REFERENCE: deciles(stored)}
     return rewrite(bundle, fused.model_copy(update={"policy": chosen.policy, "metrics": metrics})), chosen
 
 
