@@ -104,6 +104,7 @@ def surgeon(direction: Tensor) -> Callable[[Tensor], Tensor]:
     """A hook that takes the part along `direction` [B, J] out of a gradient G: G - <G, d> d per sample."""
 
     def operate(gradient: Tensor) -> Tensor:
-        return gradient - (gradient * direction).sum(dim=1, keepdim=True) * direction
+        along = (gradient * direction).sum(dim=1, keepdim=True) * direction  # in float32
+        return (gradient - along).to(gradient.dtype)
 
     return operate

@@ -1,16 +1,21 @@
 """`pixassay model train`: from a data folder to a run folder."""
 
 import json
+from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from models.commands.options import Data, HeldOut
 from models.recipe import NAMES, Name, Precision
+
+if TYPE_CHECKING:  # torch
+    from models.choice import Choice
+    from models.run import Machine
 
 LOG_EVERY = 25
 
@@ -53,43 +58,63 @@ def train(
 ) -> None:
     """Train the detectors of a recipe; `pixassay model export` makes a bundle of them."""
     from models.choice import Choice
-    from models.layouts import LayoutError
-    from models.recipe import RecipeError
-    from models.run import Machine, train_run
-    from models.towers.base import TowerError
-    from models.towers.weights import WeightsError
+    from models.run import Machine
 
     choice = Choice(recipe, tuple(map(_named, detector or ())), every, tower, adapt_from, precision, seed)
     console = Console(stderr=True, soft_wrap=True)
-    with _bar(console) as bar:
-        tasks: dict[str, int] = {}
-
-        def progress(stage: str, step: int, steps: int) -> None:
-            if stage not in tasks:
-                tasks[stage] = int(bar.add_task(stage, total=steps))
-            bar.update(tasks[stage], completed=step)  # type: ignore[arg-type]
-            if not console.is_terminal and step % LOG_EVERY == 0:  # a log file gets lines, not a bar
-                console.print(f"{stage}: step {step} of {steps}")
-
-        try:
-            facts = train_run(
-                data,
-                out,
-                choice,
-                weights=weights,
-                hold_out=hold_out or [],
-                machine=Machine(threads, device),
-                progress=progress,
-            )
-        except (RecipeError, TowerError, WeightsError, LayoutError) as error:
-            bar.stop()
-            console.print(f"pixassay: {error}", markup=False)
-            raise typer.Exit(2) from error
+    facts = _run(console, data, out, choice, weights, hold_out or [], Machine(threads, device))
     console.print_json(json.dumps(facts))
     if facts.get("noise", {}).get("noise_beats_features"):
         console.print(
             "pin_clip: the noise alone tells the classes apart better than the features (docs/training.md)"
         )
+
+
+def _run(
+    console: Console,
+    data: Path,
+    out: Path,
+    choice: "Choice",
+    weights: Path | None,
+    hold_out: list[str],
+    machine: "Machine",
+) -> dict[str, Any]:
+    """Train under a progress bar; one sentence and status 2 where the arguments do not fit."""
+    from models.layouts import LayoutError
+    from models.recipe import RecipeError
+    from models.run import train_run
+    from models.towers.base import TowerError
+    from models.towers.weights import WeightsError
+
+    with _bar(console) as bar:
+        try:
+            return train_run(
+                data,
+                out,
+                choice,
+                weights=weights,
+                hold_out=hold_out,
+                machine=machine,
+                progress=_reporter(bar, console),
+            )
+        except (RecipeError, TowerError, WeightsError, LayoutError) as error:
+            bar.stop()
+            console.print(f"pixassay: {error}", markup=False)
+            raise typer.Exit(2) from error
+
+
+def _reporter(bar: Progress, console: Console) -> Callable[[str, int, int], None]:
+    """A bar a stage; a log file gets lines instead."""
+    tasks: dict[str, TaskID] = {}
+
+    def progress(stage: str, step: int, steps: int) -> None:
+        if stage not in tasks:
+            tasks[stage] = bar.add_task(stage, total=steps)
+        bar.update(tasks[stage], completed=step)
+        if not console.is_terminal and step % LOG_EVERY == 0:
+            console.print(f"{stage}: step {step} of {steps}")
+
+    return progress
 
 
 def _named(text: str) -> Name:

@@ -3,6 +3,7 @@
 import csv
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from models.checkpoints import FILE, CheckpointError, load_ensemble, save_ensemb
 from models.data import Split
 from models.layouts import Picture, scan
 from models.logbook import BOARD
+from models.noise import Samples, judge_noise
 from models.recipe import Recipe
 from models.towers.lite0 import imagenet_lite0, load_imagenet
 from models.towers.registry import pretrained_tower
@@ -76,15 +78,18 @@ def whole(data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, T
     return folder, run(data, folder)
 
 
-def run(data: Path, folder: Path, die_at: tuple[str, int] | None = None) -> Trained:
+def run(
+    data: Path, folder: Path, die_at: tuple[str, int] | None = None, changes: dict[str, Any] | None = None
+) -> Trained:
     pictures: list[Picture] = scan(data)
 
     def progress(stage: str, step: int, steps: int) -> None:
         if (stage, step) == die_at:
             raise Cut
 
+    recipe = Recipe.model_validate(RECIPE | (changes or {}))
     split = Split(pictures, [], [], [])
-    return train(Run(folder, data, split, Recipe.model_validate(RECIPE), progress), pretrained_tower("tiny"))
+    return train(Run(folder, data, split, recipe, progress), pretrained_tower("tiny"))
 
 
 def test_a_run_that_was_cut_off_ends_as_one_that_was_not(
@@ -101,6 +106,32 @@ def test_a_run_that_was_cut_off_ends_as_one_that_was_not(
             rows = list(csv.DictReader(stream))
         assert [int(row["step"]) for row in rows] == list(range(1, 9))
         assert all(float(row["pin_clip_noisy"]) > 0 for row in rows)
+
+
+def test_bfloat16_keeps_weights_in_float32_and_comes_close(
+    data: Path, whole: tuple[Path, Trained], tmp_path: Path
+) -> None:
+    half = run(data, tmp_path, changes={"precision": "bf16"}).ensemble
+    assert {value.dtype for value in half.state_dict().values()} == {torch.float32}
+    rows = []
+    for folder in (whole[0], tmp_path):
+        with (folder / "methods.csv").open(encoding="utf-8") as stream:
+            rows.append(next(csv.DictReader(stream)))
+    losses = [name for name in rows[0] if name.endswith("_total")]
+    assert all(float(rows[1][name]) == pytest.approx(float(rows[0][name]), abs=0.1) for name in losses)
+    assert any(rows[1][name] != rows[0][name] for name in losses)  # it did compute in bfloat16
+
+
+def test_the_noise_is_held_against_the_features(whole: tuple[Path, Trained]) -> None:
+    report = whole[1].noise
+    assert report is not None
+    assert report.pictures == 32
+    assert not report.validation  # the run has no validation pictures
+    assert report.features_auc > 0.8
+    assert not report.carries_label
+    told = Samples(np.zeros((64, 3), np.float32), np.eye(64, 3, dtype=np.float32), np.arange(64) % 2)
+    told.noise[:, 0] = told.labels
+    assert judge_noise(told, told, validation=True).carries_label
 
 
 def test_figures_are_there_for_tensorboard(whole: tuple[Path, Trained]) -> None:
