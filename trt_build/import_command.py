@@ -1,13 +1,17 @@
 """`pixassay model import`: detectors of other people."""
 
 import re
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal, NoReturn
+from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
 
 import typer
 from rich.console import Console
 
-from models.bundle import load_bundle
+from models.bundle import Bundle, load_bundle
+
+if TYPE_CHECKING:
+    from models.importing.kinds import Request
 
 KindOption = Literal[
     "auto", "bundle", "dgs-net", "effort", "univfd", "community-forensics", "timm", "transformers", "onnx"
@@ -30,7 +34,7 @@ def import_model(
         Path | None, typer.Option(exists=True, help="CLIP that it was made from (UnivFD; DGS-Net sometimes)")
     ] = None,
     timm: Annotated[str | None, typer.Option(help="timm's name of the network")] = None,
-    size: Annotated[int | None, typer.Option(help="side of its pictures in pixels")] = None,
+    size: Annotated[int | None, typer.Option(min=16, max=1024, help="side of its pictures")] = None,
     resize: Annotated[int | None, typer.Option(help="side before the centre crop")] = None,
     mean: Annotated[str | None, typer.Option(help="of pixels in 0..1, like 0.485,0.456,0.406")] = None,
     std: Annotated[str | None, typer.Option(help="of pixels in 0..1, like 0.229,0.224,0.225")] = None,
@@ -53,8 +57,30 @@ def import_model(
     ] = None,
 ) -> None:
     """Turn a detector of somebody else into a bundle, or add it to one; calibrate it next."""
-    from models.importing.kinds import Request, kind_of
+    from models.importing.kinds import Request
     from models.importing.preprocessing import Given
+
+    if name and not re.fullmatch(r"[a-z][a-z0-9_]*", name):
+        raise typer.BadParameter("lower-case letters, digits and _, like its_name", param_hint="--name")
+    given = Given(size, resize, _rgb("--mean", mean), _rgb("--std", std), resample, fit, face)
+    request = Request(source, given, clip_weights, lora_scale, timm, synthetic_index)
+    base = load_bundle(into) if into else None
+    _run(request, kind, base, Output(out, name, licence, half, tower_out))
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """What is to be written."""
+
+    folder: Path
+    name: str | None
+    licence: str | None
+    half: bool
+    tower: Path | None
+
+
+def _run(request: "Request", kind: KindOption, base: Bundle | None, output: Output) -> None:
+    from models.importing.kinds import kind_of
     from models.importing.start import write_tower
     from models.towers.weights import WeightsError
     from trt_build.importing import add_imported, entry, write_imported
@@ -62,21 +88,17 @@ def import_model(
     from trt_build.merge import MergeError
     from trt_build.pack import ExportError
 
-    if name and not re.fullmatch(r"[a-z][a-z0-9_]*", name):
-        raise typer.BadParameter("lower-case letters, digits and _, like its_name", param_hint="--name")
-    given = Given(size, resize, _rgb("--mean", mean), _rgb("--std", std), resample, fit, face)
-    request = Request(source, given, clip_weights, lora_scale, timm, synthetic_index)
-    base = load_bundle(into) if into else None
+    out = output.folder
     try:
         found = kind_of(request) if kind == "auto" else kind
-        if tower_out:
-            write_tower(request, found, tower_out)
-        member = make_member(request, found, half=half)
-        entered = entry(request, member, name or DEFAULT_NAMES.get(found, found), licence)
+        if output.tower:
+            write_tower(request, found, output.tower)
+        member = make_member(request, found, half=output.half)
+        entered = entry(request, member, output.name or DEFAULT_NAMES.get(found, found), output.licence)
         bundle = add_imported(base, member, entered, out) if base else write_imported(member, entered, out)
     except (WeightsError, MergeError, ExportError) as error:
         _fail(str(error))
-    _report(f"{out}: bundle {bundle.id}, {entered.name} from {source} ({found})")
+    _report(f"{out}: bundle {bundle.id}, {entered.name} from {request.path} ({found})")
     _report(f"licence: {entered.licence}")
     share = "its weight is 0 until then" if base else "its scores are raw logits until then"
     _report(f"not calibrated yet: pixassay model calibrate {out} --data FOLDER; {share}")

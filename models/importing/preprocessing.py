@@ -3,6 +3,8 @@
 from dataclasses import dataclass, fields, replace
 from typing import Any, Literal
 
+from pydantic import ValidationError
+
 from models.spec import ViewSpec
 from models.towers.weights import WeightsError
 
@@ -29,7 +31,13 @@ class Preprocessing:
     face: bool = False  # of the face alone, where there is one large enough
 
     def view(self) -> ViewSpec:
-        """The view that makes these pixels; normalisation is the graph's affair."""
+        """The view that makes these pixels; normalisation is the graph's affair. Raises WeightsError."""
+        try:
+            return self._view()
+        except ValidationError as error:
+            raise WeightsError(f"these pixels are not supported: {error.errors()[0]['msg']}") from error
+
+    def _view(self) -> ViewSpec:
         if self.fit == "mosaic":
             return ViewSpec(name="mosaic", kind="mosaic", size=self.size, face=self.face)
         if self.fit == "native":

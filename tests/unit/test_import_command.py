@@ -340,8 +340,11 @@ def test_what_cannot_be_imported_is_said_and_nothing_is_written(tmp_path: Path) 
     status, said = command(str(tmp_path / "fc_weights.pth"), *out)
     assert status == 1
     assert "--clip-weights FILE" in said
-    onnx_file(tmp_path)
-    status, said = command(str(tmp_path / "theirs.onnx"), *out)
+    source = onnx_file(tmp_path)
+    status, said = command(str(source.path), *out)
     assert status == 1
     assert "state --mean, --std" in said
+    status, said = command(str(source.path), *out, *source.options, "--resize", "32")
+    assert status == 1
+    assert "resize 32 leaves less than its size 48" in said
     assert not (tmp_path / "bundle").exists()
