@@ -42,6 +42,7 @@ def render(report: Report) -> str:
     """The table, from the figures alone."""
     where = f"{report['machine']}, {report['date'][:10]}, bundle `{report['bundle']}`, "
     where += f"{report['rounds']} rounds in turn, medians; {report['seconds']} seconds in all."
+    where += f" The CPU engine ran with {report['cpu_engine']}, as it had measured here to be best."
     rows = [("measured", "figure"), ("---", "---"), *_rows(report)]
     table = "\n".join(f"| {what} | {figure} |" for what, figure in rows)
     return f"{where}\n\n{table}\n\n![Images per second]({PLOT})"

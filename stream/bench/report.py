@@ -17,6 +17,7 @@ from stream.bench.lane import Figures, Sizes, measure_lane
 from stream.bench.processor import cores, model_name
 from stream.decode_pool import limits_of
 from stream.demo_pictures import packaged_pictures
+from stream.engines.cpu_plan import measured_plan
 from stream.errors import PixassayError
 from stream.settings import load_settings
 
@@ -57,6 +58,9 @@ def measure(extent: Extent, say: Say) -> Report:
         "bundle": f"{bundle.manifest.name} {bundle.id}",
         "rounds": extent.sizes.rounds,
     }
+    say("threads and batches of the engine")  # anew: what was kept may stem from a busier hour
+    plan = measured_plan(bundle, cores(), settings.max_batch, settings.engines)
+    report["cpu_engine"] = str(plan)
     say("decode and views")
     rate = decode_rate([picture.data for picture in pictures], bundle, limits)
     kinds = rates_by_kind(pictures[0], bundle, limits)

@@ -44,14 +44,15 @@ class Plan:
 
 def best_plan(bundle: Bundle, cores: int, max_batch: int, folder: Path) -> Plan:
     """The fastest plan for this bundle here: from `folder` where it was measured before, else measured."""
-    file = folder.expanduser() / f"cpu-{_key(bundle, cores, max_batch)}.json"
-    known = _read(file)
-    if known is not None:
-        return known
+    return _read(_file(bundle, cores, max_batch, folder)) or measured_plan(bundle, cores, max_batch, folder)
+
+
+def measured_plan(bundle: Bundle, cores: int, max_batch: int, folder: Path) -> Plan:
+    """The fastest plan, measured now, and kept for `best_plan`."""
     rates = measure(bundle, plans(cores, max_batch))
     best = max(rates, key=lambda plan: rates[plan])
     log.info("measured %s", "; ".join(f"{plan}: {rate:.1f} images/s" for plan, rate in rates.items()))
-    _write(file, best)
+    _write(_file(bundle, cores, max_batch, folder), best)
     return best
 
 
@@ -102,10 +103,10 @@ def _rate(engine: OpenVinoEngine, views: Mapping[str, NDArray[np.uint8]]) -> flo
     return size * sum(counts) / (time.perf_counter() - began)
 
 
-def _key(bundle: Bundle, cores: int, max_batch: int) -> str:
-    """Everything that the answer depends on."""
+def _file(bundle: Bundle, cores: int, max_batch: int, folder: Path) -> Path:
+    """Named after everything that the answer depends on."""
     facts = (bundle.id, cores, max_batch, _cpu(), openvino.__version__)
-    return hashlib.sha256(repr(facts).encode()).hexdigest()[:16]
+    return folder.expanduser() / f"cpu-{hashlib.sha256(repr(facts).encode()).hexdigest()[:16]}.json"
 
 
 def _cpu() -> str:

@@ -55,6 +55,7 @@ REPORT = {
     "machine": "2 cores of a test",
     "date": "2026-11-24T12:00:00+00:00",
     "bundle": "tiny",
+    "cpu_engine": "2 threads",
     "rounds": 2,
     "seconds": 7,
     "images_per_s": {"lane": 31.5, "limit": 33.0},  # without torch there is no naive loop
