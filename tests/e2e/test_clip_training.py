@@ -4,19 +4,22 @@ ViT-B/32 with random weights, in the layout that open_clip writes; real photogra
 """
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import open_clip
 import pytest
 import torch
 from PIL import Image
-from safetensors.torch import save_file
 from skimage import data as photographs
 from typer.testing import CliRunner, Result
 
 from models.bundle import Bundle, load_bundle
 from models.checkpoints import load_ensemble
 from models.scoring import open_engine
+from models.towers.clip import clip_tower
+from models.towers.clip_text import clip_text
+from models.towers.weights import read_weights
 from stream.cli import build
 from stream.engines.choose import load_engine
 from stream.settings import load_settings
@@ -28,7 +31,6 @@ name = "test"
 tower = "tiny"
 adapt_from = 0
 short_sides = "native"
-precision = "fp32"
 tune = { steps = 0, pairs = 1, lr = 1e-3 }
 head = { steps = 1, pairs = 1, lr = 1e-3 }
 methods = { steps = 2, pairs = 1, lr = 1e-2, schedule = "constant", clip = 0.0 }
@@ -43,12 +45,19 @@ detectors = [
 
 
 @pytest.fixture(scope="module")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Both towers of a ViT-B/32."""
+def theirs() -> Any:
+    """open_clip's own ViT-B/32, both towers."""
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    file = tmp_path_factory.mktemp("weights") / "vit_b_32.safetensors"
-    save_file(open_clip.create_model("ViT-B-32-quickgelu").state_dict(), file)
+    return open_clip.create_model("ViT-B-32-quickgelu").eval()
+
+
+@pytest.fixture(scope="module")
+def weights(theirs: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """As a training script of open_clip leaves them."""
+    file = tmp_path_factory.mktemp("weights") / "vit_b_32.pt"
+    state = {f"module.{name}": value for name, value in theirs.state_dict().items()}
+    torch.save({"state_dict": state}, file)
     return file
 
 
@@ -77,7 +86,7 @@ def trained(weights: Path, data: Path, tmp_path_factory: pytest.TempPathFactory)
     places: list[str | Path] = ["--data", data, "--out", folder, "--recipe", folder / "recipe.toml"]
     for name in DETECTORS:
         places += ["--detector", name]
-    options = ("--tower", "clip-b32", "--weights", weights, "--adapt-from", "11", "--precision", "bf16")
+    options = ("--tower", "clip-b32", "--weights", weights, "--adapt-from", "11")
     answer = pixassay_model("train", *places, *options)
     assert answer.exit_code == 0, answer.output
     return folder
@@ -91,6 +100,23 @@ def bundle(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     return load_bundle(folder)
 
 
+def test_the_image_tower_computes_what_open_clip_computes(theirs: Any, weights: Path) -> None:
+    tower = clip_tower("clip-b32", weights).eval()
+    pixels = torch.rand(2, 3, 224, 224) * 255
+    with torch.inference_mode():
+        expected = theirs.encode_image((pixels - tower.mean) / tower.std)
+        assert torch.allclose(tower.joint(tower(pixels)), expected, atol=1e-4)
+
+
+def test_the_text_tower_computes_what_open_clip_computes(theirs: Any, weights: Path) -> None:
+    encode = clip_text(read_weights(weights), 512)
+    assert encode is not None
+    sentences = ["A real photo", "a rather longer sentence about a fake photo"]
+    with torch.inference_mode():
+        expected = theirs.encode_text(open_clip.get_tokenizer("ViT-B-32")(sentences))
+        assert torch.allclose(encode(sentences), expected, atol=1e-4)
+
+
 def test_the_chosen_detectors_are_trained_on_views_of_the_towers_size(trained: Path) -> None:
     ensemble, facts = load_ensemble(trained)
     assert [branch.name for branch in ensemble.detectors()] == list(DETECTORS)
@@ -98,7 +124,7 @@ def test_the_chosen_detectors_are_trained_on_views_of_the_towers_size(trained: P
     assert facts["text_side"] == "the tower's own text tower"
     assert 0 <= facts["noise"]["noise_auc"] <= 1
     assert (trained / "methods.csv").read_text(encoding="utf-8").startswith("step,total,pin_clip_total,")
-    assert facts["recipe"]["precision"] == "bf16"
+    assert facts["recipe"]["adapt_from"] == 11
 
 
 def test_the_folded_graph_gives_torchs_logits(trained: Path, bundle: Bundle) -> None:
