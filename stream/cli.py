@@ -8,7 +8,6 @@ import importlib
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import typer
 
@@ -58,7 +57,9 @@ def build(wanted: str | None) -> typer.Typer:
         pretty_exceptions_enable=False,
     )
     for name, command in COMMANDS.items():
-        target = _load(name, command) if name == wanted else _placeholder
+        target = _placeholder
+        if name == wanted:
+            target = getattr(importlib.import_module(command.module), command.attribute)
         if isinstance(target, typer.Typer):
             app.add_typer(target, name=name, help=command.help)
         else:
@@ -70,17 +71,16 @@ def _placeholder() -> None:
     """Stands for a command that was not called, so that the help can list it."""
 
 
-def _load(name: str, command: Command) -> Any:
-    try:
-        return getattr(importlib.import_module(command.module), command.attribute)
-    except ModuleNotFoundError as error:
-        ours = (error.name or "").partition(".")[0] in {"stream", "models", "trt_build"}
-        if ours or command.extra is None:
-            raise
-        raise ConfigError(
-            f"`pixassay {name}` needs {error.name}, which is in the `{command.extra}` extra: "
-            f"install requirements/{command.extra}.txt, or run `make dev` and use .venv-dev/bin/pixassay"
-        ) from error
+def _without_extra(name: str | None, error: ModuleNotFoundError) -> ConfigError | None:
+    """What to install, where a command misses a package of its extra: at its import or once it runs."""
+    command = COMMANDS.get(name or "")
+    ours = (error.name or "").partition(".")[0] in {"stream", "models", "trt_build"}
+    if ours or command is None or command.extra is None:
+        return None
+    return ConfigError(
+        f"`pixassay {name}` needs {error.name}, which is in the `{command.extra}` extra: "
+        f"install requirements/{command.extra}.txt, or run `make dev` and use .venv-dev/bin/pixassay"
+    )
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -95,6 +95,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     except PixassayError as error:
         _complain(error)
         sys.exit(FAILURE)
+    except ModuleNotFoundError as error:
+        missing = _without_extra(wanted, error)
+        if missing is None:
+            raise
+        _complain(missing)
+        sys.exit(USAGE)
     except KeyboardInterrupt:
         sys.exit(130)
 

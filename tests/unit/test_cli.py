@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -52,6 +53,18 @@ def test_a_command_without_its_extra_says_what_to_install(monkeypatch: pytest.Mo
     with pytest.raises(SystemExit) as stopped:
         cli.main(["model", "show"])
     assert stopped.value.code == cli.USAGE
+
+
+def test_a_command_that_misses_its_extra_once_it_runs_says_so_too(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (tmp_path / "lazy_command.py").write_text("def app() -> None:\n    import torch_that_is_absent\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setitem(cli.COMMANDS, "model", cli.Command("lazy_command", "app", "", extra="train"))
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(["model"])
+    assert stopped.value.code == cli.USAGE
+    assert "torch_that_is_absent, which is in the `train` extra" in capsys.readouterr().err
 
 
 def test_help_imports_no_heavy_library() -> None:
