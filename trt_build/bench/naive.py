@@ -45,7 +45,7 @@ async def main(plan: dict[str, Any]) -> None:
         database.execute(TABLE)
         database.commit()
         await producer.start()
-        await producer.send_and_wait(TOPIC, next(places).encode())
+        await producer.send_and_wait(TOPIC, next(places).encode(), partition=0)  # the one that is read
         await consumer.start()
         consumer.assign([TopicPartition(TOPIC, 0)])
         await judge_one(consumer, store, detectors, database)
