@@ -47,9 +47,13 @@ def render_card(manifest: Manifest) -> str:
 
 
 def imported_section(name: str, facts: Mapping[str, Any]) -> str:
-    """Where an imported detector came from, with all that its manifest entry says."""
+    """Where an imported detector came from, with what its manifest entry says in single words."""
     lines = [f"## Imported: {name}", "", "| fact | value |", "| --- | --- |"]
-    return "\n".join([*lines, *(f"| {fact} | {value} |" for fact, value in facts.items())])
+    told = {fact: value for fact, value in facts.items() if not isinstance(value, Mapping)}
+    recipe = facts.get("training", {}).get("recipe")
+    if recipe:
+        told["recipe"] = recipe["name"]
+    return "\n".join([*lines, *(f"| {fact} | {value} |" for fact, value in told.items())])
 
 
 def _what(manifest: Manifest, alone: bool) -> str:
@@ -61,6 +65,11 @@ def _what(manifest: Manifest, alone: bool) -> str:
         "| --- | --- | --- |",
     ]
     lines += [f"| {one.name} | {one.view} | {one.weight:.2f} |" for one in manifest.detectors]
+    if any(one.weight == 0 for one in manifest.detectors):
+        lines += [
+            "",
+            "A weight of 0: the logit is stored with every verdict, and the score does not hang on it.",
+        ]
     return "\n".join(lines)
 
 
