@@ -23,8 +23,9 @@ from stream.embedded.places import temporary_folder
 from stream.embedded.process import Child
 from stream.embedded.stack import StoreKind
 from stream.kafka import Record, end_offsets, ensure_topics, publish, read_range
+from stream.ledger import Ledger
 from stream.policy import load_policy
-from stream.queries import History, named_queries
+from stream.queries import named_queries
 from stream.report import write_report
 from stream.settings import Settings
 
@@ -89,7 +90,7 @@ def judge(
 ) -> Results:
     """Upload, announce, watch the worker judge, and collect what it left behind."""
     settings, name = stack.settings, new_run()
-    with closing(History(settings.database_url.get_secret_value())) as history, running(worker):
+    with closing(Ledger(settings.database_url.get_secret_value())) as history, running(worker):
         sent, bad = send(stack, pictures, options, name)  # while the worker loads
         known = {row["id"] for row in history.dead_letters(limit=100_000)}
         started = time.monotonic()

@@ -113,7 +113,7 @@ class Settings(BaseSettings):
     threads: int = Field(
         0,
         ge=0,
-        description="Engine threads on a CPU, for one batch at a time; 0 means what a short measurement finds best.",
+        description="Engine threads on a CPU, one batch at a time; 0: what a short measurement finds best.",
     )
     max_batch: int = Field(32, ge=1, le=256, description="Largest batch given to the engine.")
     max_wait_ms: int = Field(20, ge=0, le=10_000, description="Longest wait for a fuller batch, ms.")

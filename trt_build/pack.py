@@ -87,6 +87,8 @@ def write_golden(file: Path, ensemble: Ensemble, pictures: Sequence[NDArray[np.u
     """Views of `pictures` and their fp32 logits [G, D], as computed by torch one picture at a time."""
     rendered = [render_all(picture, ensemble.views.values()) for picture in pictures]
     with torch.inference_mode():
-        logits = [ensemble({name: torch.from_numpy(a[None].copy()) for name, a in v.items()}) for v in rendered]
+        logits = [
+            ensemble({name: torch.from_numpy(a[None].copy()) for name, a in v.items()}) for v in rendered
+        ]
     views = {name: np.stack([one[name] for one in rendered]) for name in ensemble.views}
     np.savez_compressed(file, logits=torch.cat(logits).numpy(), **views)  # type: ignore[arg-type]

@@ -19,7 +19,7 @@ from stream.commands.worker import announcements
 from stream.embedded.process import Child
 from stream.events import Review
 from stream.kafka import publish
-from stream.queries import History
+from stream.ledger import Ledger
 from stream.settings import PREFIX, Settings
 from tests.fakes import until
 from tests.integration.lane.harness import values
@@ -69,8 +69,8 @@ def flagged(settings: Settings) -> set[str]:
 
 
 async def audited(settings: Settings) -> Report:
-    with closing(History(settings.database_url.get_secret_value())) as history:
-        return await audit(settings, history, settings.topic_uploads, 0, None)
+    with closing(Ledger(settings.database_url.get_secret_value())) as ledger:
+        return await audit(settings, ledger, settings.topic_uploads, 0, None)
 
 
 @pytest.fixture
