@@ -15,7 +15,12 @@ def bundle() -> Bundle:
 
 def test_it_is_whole_and_small(bundle: Bundle) -> None:
     assert sum(file.stat().st_size for file in BUNDLED.iterdir()) < 25_000_000
-    assert [detector.name for detector in bundle.manifest.detectors] == ["pin_clip", "dgs_net", "masm", "probe"]
+    assert [detector.name for detector in bundle.manifest.detectors] == [
+        "pin_clip",
+        "dgs_net",
+        "masm",
+        "probe",
+    ]
 
 
 def test_the_reference_runtime_gives_torchs_logits(bundle: Bundle) -> None:
