@@ -8,11 +8,10 @@ import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
-from uuid import UUID
 
 import numpy as np
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import ARRAY, JSONB, insert
+from sqlalchemy.dialects.postgresql import JSON, insert
 
 from models.bundle import Bundle
 from stream import tables
@@ -94,7 +93,7 @@ class Store:
             rows = [{**one.model_dump(exclude={"schema_"}), "note": _clean(one.note)} for one in kept]
             if rows:
                 connection.execute(insert(reviews).on_conflict_do_nothing(), rows)
-                _settle(connection, [(one.tenant, one.upload_id, "infinity") for one in kept])
+                _settle(connection, [_settling(one.tenant, one.upload_id, "infinity") for one in kept])
 
     def close(self) -> None:
         """Close the connections."""
@@ -144,27 +143,28 @@ def _key(upload: Upload) -> tuple[str, str]:
 def _queue(connection: sa.Connection, rows: Sequence[Row]) -> None:
     """Newer verdicts take the place of older ones in the review queue, or clear them."""
     flagged = [row for row in rows if row["verdict"] in FLAGGED]
-    cleared = [
-        (row["tenant"], row["upload_id"], row["decided_at"]) for row in rows if row["verdict"] not in FLAGGED
-    ]
-    _settle(connection, cleared)
+    cleared = [row for row in rows if row["verdict"] not in FLAGGED]
+    _settle(connection, [_settling(row["tenant"], row["upload_id"], row["decided_at"]) for row in cleared])
     if flagged:
         ordered = sorted(flagged, key=lambda row: (row["tenant"], row["upload_id"]))
         connection.execute(_QUEUE, {"rows": ordered})
 
 
-def _settle(connection: sa.Connection, uploads: Sequence[tuple[str, str, str]]) -> None:
-    """Take out of the review queue what was decided before: (tenant, upload_id, time)."""
+def _settling(tenant: str, upload_id: str, decided_at: str) -> dict[str, str]:
+    return {"tenant": tenant, "upload_id": upload_id, "decided_at": decided_at}
+
+
+def _settle(connection: sa.Connection, uploads: Sequence[Mapping[str, str]]) -> None:
+    """Take out of the review queue what was decided before: rows as of `_settling`."""
     if uploads:
-        tenants, ids, times = (list(column) for column in zip(*uploads, strict=True))
-        connection.execute(_SETTLE, {"tenants": tenants, "ids": ids, "times": times})
+        connection.execute(_SETTLE, {"rows": uploads})
 
 
 _QUEUE = sa.text(
     """
     INSERT INTO review_pending
     SELECT waiting.*
-    FROM jsonb_populate_recordset(CAST(NULL AS review_pending), :rows) AS waiting
+    FROM json_populate_recordset(CAST(NULL AS review_pending), :rows) AS waiting
     WHERE NOT EXISTS (
         SELECT FROM reviews
         WHERE reviews.tenant = waiting.tenant AND reviews.upload_id = waiting.upload_id
@@ -174,46 +174,57 @@ _QUEUE = sa.text(
         score = excluded.score, decided_at = excluded.decided_at
     WHERE review_pending.decided_at < excluded.decided_at
     """
-).bindparams(sa.bindparam("rows", type_=JSONB))
+).bindparams(sa.bindparam("rows", type_=JSON))
 
 _SETTLE = sa.text(
     """
     DELETE FROM review_pending AS pending
-    USING unnest(CAST(:tenants AS text[]), CAST(:ids AS text[]), CAST(:times AS timestamptz[]))
-        AS settled (tenant, upload_id, decided_at)
+    USING json_to_recordset(:rows) AS settled (tenant text, upload_id text, decided_at timestamptz)
     WHERE pending.tenant = settled.tenant AND pending.upload_id = settled.upload_id
         AND pending.decided_at < settled.decided_at
     """
-)
+).bindparams(sa.bindparam("rows", type_=JSON))
 
 
 def _stored(connection: sa.Connection, ids: Sequence[str]) -> dict[str, Row]:
     """The rows that there are under these verdict_ids, by verdict_id."""
     if not ids:
         return {}
-    wanted = sa.bindparam("ids", [UUID(one) for one in ids], ARRAY(sa.Uuid))
-    query = sa.select(verdicts).where(verdicts.c.verdict_id == sa.any_(wanted))
-    # Oldest last, so that it wins where an event came again with another uploaded_at.
-    found = connection.execute(query.order_by(verdicts.c.decided_at.desc())).mappings()
+    found = connection.execute(_STORED, {"ids": ",".join(ids)}).mappings()
     return {str(row["verdict_id"]): dict(row) for row in found}
+
+
+# Every month is looked into: an event may come again with another uploaded_at. Oldest last, so that it wins
+# where there are several all the same. One text, because an array of 256 costs the driver twice the CPU;
+# the sub-select, because it is taken apart once and not in every month.
+_STORED = (
+    sa.select(verdicts)
+    .where(
+        sa.text(
+            "verdict_id = ANY (ARRAY(SELECT CAST(id AS uuid) FROM unnest(string_to_array(:ids, ',')) AS id))"
+        )
+    )
+    .order_by(verdicts.c.decided_at.desc())
+)
 
 
 def _insert_verdicts(connection: sa.Connection, rows: list[dict[str, Any]]) -> set[str]:
     """Insert what is new; the verdict_ids of the rows that are now ours."""
-    return {str(key) for key in connection.execute(_INSERT, {"rows": rows}).scalars()}
+    return set(connection.execute(_INSERT, {"rows": rows}).scalars())
 
 
 def _insert_statement() -> sa.Executable:
     """All rows of a batch as one JSON parameter, which Postgres takes apart again.
 
-    A parameter a value (256 rows x 26 columns) cost the worker 18 times the CPU in the driver.
+    A parameter a value (256 rows x 26 columns) cost the worker 18 times the CPU in the driver. As jsonb
+    Postgres would build a tree of it first, at twice the cost.
     """
     names = [column.name for column in verdicts.columns]
-    rows = sa.bindparam("rows", type_=JSONB)
-    record = sa.func.jsonb_populate_recordset(sa.text("CAST(NULL AS verdicts)"), rows)
+    rows = sa.bindparam("rows", type_=JSON)
+    record = sa.func.json_populate_recordset(sa.text("CAST(NULL AS verdicts)"), rows)
     incoming = record.table_valued(*(sa.column(column.name, column.type) for column in verdicts.columns))
     statement = insert(verdicts).from_select(names, sa.select(*incoming.c))
-    return statement.on_conflict_do_nothing().returning(verdicts.c.verdict_id)
+    return statement.on_conflict_do_nothing().returning(sa.cast(verdicts.c.verdict_id, sa.Text))
 
 
 _INSERT = _insert_statement()
@@ -254,7 +265,9 @@ def _row(outcome: Outcome, views_version: int) -> dict[str, Any]:
 def _settled(outcome: Outcome, written: Outcome, stored: Mapping[str, Row]) -> Outcome:
     """The outcome as it stands in the database, at the place in Kafka where this one came from."""
     row = stored.get(outcome.verdict_id)
-    if row is None:  # `written` went in; it is another one where a batch holds an upload twice
+    if row is None and written is outcome:
+        return outcome
+    if row is None:  # the batch holds the upload twice, and the other one went in
         return replace(written, job=replace(written.job, origin=outcome.job.origin))
     return replace(
         outcome,
