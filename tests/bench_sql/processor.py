@@ -22,12 +22,17 @@ class Processor:
 
     def spent_s(self) -> float | None:
         """Since their start, without sessions that ended. None where the server is not on this machine."""
+        server = self.server_s()
+        return None if server is None else time.process_time() + server
+
+    def server_s(self) -> float | None:
+        """The same of the server's sessions alone."""
         with self._engine.connect() as connection:
             processes = connection.scalars(_BACKENDS).all()
         files = [Path("/proc") / str(pid) / "stat" for pid in processes]
         if not all(file.exists() and "(postgres)" in file.read_text("utf-8") for file in files):
             return None
-        return time.process_time() + sum(_ticks(file) for file in files) * _TICK_S
+        return sum(_ticks(file) for file in files) * _TICK_S
 
     def close(self) -> None:
         """Close the connection."""

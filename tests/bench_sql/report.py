@@ -76,8 +76,8 @@ def _alone(inserts: Rate) -> str:
         return ""
     rate = 1000 * BATCH / inserts.computed_ms
     return (
-        f" Client and server compute {inserts.computed_ms:.0f} ms a batch, making it up included: with a "
-        f"core to itself the writer would reach {rate:,.0f} rows/s, less what it waits for the disk."
+        f" Client and server compute {inserts.computed_ms:.0f} ms a batch: with a core to "
+        f"itself the writer would reach {rate:,.0f} rows/s, less what it waits for the disk."
     )
 
 

@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from typing import Any
 from uuid import UUID
@@ -87,6 +88,19 @@ def test_old_months_go_with_all_that_hangs_on_them(store: Store, database_url: s
     assert uploads(database_url, "review_queue") == [f"waits-{ago}" for ago in range(3)]
     assert ask(database_url, 'SELECT "offset" FROM dead_letters') == [(0,)]
     assert ask(database_url, "SELECT sum(uploads)::int FROM daily_verdicts") == [(10,)]
+
+
+def test_decisions_go_with_their_verdict_and_no_other(store: Store, database_url: str) -> None:
+    """Also one on a verdict that was not flagged; but not one whose verdict has yet to come."""
+    clean = replace(
+        in_month("clean", 3), judgement=replace(in_month("clean", 3).judgement, verdict="authentic")
+    )
+    assert store.write([clean]) == [clean]
+    store.label([label(clean), label(in_month("to-come", 3))])
+    with maintenance(database_url) as connection:
+        assert retention.plan(connection, BEFORE).reviews == 3
+        assert retention.remove(connection, BEFORE).reviews == 3
+    assert uploads(database_url, "reviews") == ["seen-0", "seen-1", "seen-2", "to-come"]
 
 
 def test_a_retention_that_was_cut_off_goes_on(store: Store, database_url: str) -> None:

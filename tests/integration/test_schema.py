@@ -81,6 +81,15 @@ def test_the_python_tables_are_what_the_migrations_make(database_url: str) -> No
         assert compare_metadata(context, tables.metadata) == []
 
 
+def test_every_month_finds_verdicts_by_a_hash(database_url: str, sql: Session) -> None:
+    """The comparison above does not see of what kind an index is."""
+    assert partition(database_url, TODAY, months=2, past=0) == [month(TODAY, 2)]
+    hashed = sql.execute(
+        "SELECT tablename FROM pg_indexes WHERE indexdef LIKE '% USING hash (verdict_id)' ORDER BY 1"
+    ).fetchall()
+    assert [name for (name,) in hashed] == ["verdicts", *names(sql)]
+
+
 def test_every_column_of_every_table_and_view_has_a_comment(sql: Session) -> None:
     bare = sql.execute(
         "SELECT relname, attname FROM pg_class JOIN pg_attribute ON attrelid = pg_class.oid"

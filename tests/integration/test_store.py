@@ -12,10 +12,11 @@ import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 
-from stream.database import upgrade
+from stream.database import maintenance, upgrade
 from stream.embedded import Postgres
 from stream.errors import ConfigError, Outage, Undeliverable
 from stream.events import Label
+from stream.partitions import create_partitions
 from stream.reasons import Reason
 from stream.store import Store
 from stream.types import DeadLetter, Origin, Outcome, PictureFacts
@@ -86,6 +87,18 @@ def test_the_same_upload_with_another_time_makes_no_second_row(store: Store, dat
     assert isinstance(stored, Outcome)
     assert stored.job.upload.uploaded_at == first.job.upload.uploaded_at
     assert ask(database_url, "SELECT count(*) FROM verdicts") == [(1,)]
+
+
+def test_every_month_is_looked_into_for_earlier_rows(store: Store, database_url: str) -> None:
+    """A batch of new uploads and of old ones that come again, each with another month."""
+    with maintenance(database_url) as connection:
+        create_partitions(connection, NOW.date(), months=1, past=3)
+    first = [outcome(f"o-{n}", uploaded_at=NOW - timedelta(days=31 * n)) for n in range(4)]
+    assert store.write(first) == first
+    moved = [outcome(f"o-{n}", uploaded_at=NOW - timedelta(days=31 * (3 - n)), score=0.8) for n in range(4)]
+    new = [outcome(f"new-{n}") for n in range(4)]
+    assert store.write([*moved, *new]) == [*first, *new]
+    assert ask(database_url, "SELECT count(*) FROM verdicts") == [(8,)]
 
 
 def test_an_upload_twice_in_a_batch_is_one_row_and_two_answers(store: Store, database_url: str) -> None:
