@@ -1,8 +1,9 @@
 """Retention: months that are past it leave the database, and with them all that hangs on their uploads.
 
 DETACH ... CONCURRENTLY is not to be had where there is a default partition, and a plain DETACH locks the
-whole table. It only has to lock it for a moment: the month is detached in a transaction of its own, with
-short waits, and what takes time (its reviews, the files of the table) follows when nobody else sees it.
+whole table. It only has to lock it for a moment: each month is detached in a transaction of its own, with
+short waits, and what takes time (its reviews, the files of the table) follows when all have left and nobody
+else sees them.
 
 Cut off at any point, it goes on where it stopped when it is run again: a month that is detached already
 is found by its name. Counts by day, erasures' marks and receipts, bundles and policies stay.
@@ -35,6 +36,7 @@ class Removal:
     dead_letters: int
     open_dead_letters: int  # of these: neither sent in again nor dropped
     detach_s: float = 0.0  # longest time that one detaching took, waiting for locks included
+    left_s: float = 0.0  # until the last month had left the history; what follows is in nobody's way
     seconds: float = 0.0  # all of it
 
     @property
@@ -67,11 +69,9 @@ def remove(connection: sa.Connection, before: date) -> Removal:
     started = time.monotonic()
     with connection.begin():
         old = _expired(connection, before)
-    detached, reviews = [0.0], 0
-    for partition in old:
-        if partition.attached:
-            detached.append(_timed_detach(connection, partition.name))
-        reviews += patiently(connection, partial(_drop, connection, partition.name))
+    detached = [_timed_detach(connection, one.name) for one in old if one.attached]
+    left_s = time.monotonic() - started
+    reviews = sum(patiently(connection, partial(_drop, connection, one.name)) for one in old)
     default_rows, more = _empty_default(connection, before)
     with connection.begin():
         connection.execute(sa.text("SET LOCAL statement_timeout = '10min'"))
@@ -87,7 +87,8 @@ def remove(connection: sa.Connection, before: date) -> Removal:
         pending=pending,
         dead_letters=letters,
         open_dead_letters=still_open,
-        detach_s=max(detached),
+        detach_s=max(detached, default=0.0),
+        left_s=left_s,
         seconds=spent,
     )
 

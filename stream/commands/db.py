@@ -85,7 +85,8 @@ def retain(
         json_lines([_document(done, dry_run)])
     elif done is not planned:
         sys.stdout.write(
-            f"deleted in {done.seconds:.2f} s; detaching a month took {done.detach_s:.2f} s at most\n"
+            f"whole months left the history in {done.left_s:.2f} s, one took {done.detach_s:.2f} s at most; "
+            f"all is deleted after {done.seconds:.2f} s\n"
         )
 
 

@@ -117,6 +117,32 @@ def test_a_retention_that_was_cut_off_goes_on(store: Store, database_url: str) -
     assert uploads(database_url, "reviews") == [f"seen-{ago}" for ago in range(3)]
 
 
+def test_all_months_leave_before_any_is_cleaned_up(
+    store: Store, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def power_cut(*_: object) -> int:
+        raise PixassayError("cut off")
+
+    before = retention.cutoff(TODAY, 1)
+    with maintenance(database_url) as connection:
+        with monkeypatch.context() as patched:
+            patched.setattr(retention, "_drop", power_cut)
+            with pytest.raises(PixassayError, match="cut off"):
+                retention.remove(connection, before)
+        assert uploads(database_url, "verdicts") == [
+            "seen-0",
+            "seen-1",
+            "seen-4",
+            "waits-0",
+            "waits-1",
+            "waits-4",
+        ]
+        done = retention.remove(connection, before)
+    assert [one.attached for one in done.partitions] == [False, False]
+    assert done.left_s <= done.seconds
+    assert uploads(database_url, "reviews") == ["seen-0", "seen-1"]
+
+
 def test_writers_go_on_while_months_leave(store: Store, database_url: str) -> None:
     stop, faults, written = threading.Event(), list[Exception](), list[str]()
 
