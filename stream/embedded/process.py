@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -112,8 +113,9 @@ class Child:
             process.wait()
 
     def pause(self) -> None:
-        """Freeze it: connections stay open and nothing is answered."""
+        """Freeze it: connections stay open and nothing is answered. Returns once all of its threads stand."""
         os.killpg(self.pid, signal.SIGSTOP)
+        self.wait_until(lambda: _stands(self.pid), timeout_s=10.0)
 
     def resume(self) -> None:
         """Let it go on where it was frozen."""
@@ -123,6 +125,15 @@ class Child:
         """The last line of its log."""
         lines = self.log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
         return lines[-1] if lines else f"it wrote nothing to {self.log}"
+
+
+def _stands(pid: int) -> bool:
+    """Whether every thread of a process is stopped (proc(5), state T). Signals are not obeyed at once."""
+    states = set[str]()
+    for file in Path(f"/proc/{pid}/task").glob("*/stat"):
+        with suppress(FileNotFoundError, ProcessLookupError):  # a thread that ended since it was listed
+            states.add(file.read_text().rpartition(")")[2].split()[0])
+    return states <= {"T", "t", "Z"}
 
 
 def own_environment(folder: Path) -> dict[str, str]:
