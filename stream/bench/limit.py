@@ -1,5 +1,7 @@
 """L, the limit of a lane: the same files through decode, views and engine in one tight loop.
 
+What the policy looks at a second time, as a JPEG copy, is looked at twice here as well.
+
 No broker, no store, no database, no processes of their own for decoders: what is left is the work that no
 lane can leave out. As a program it is one contestant (stream/bench/contest.py).
 """
@@ -15,10 +17,12 @@ import numpy as np
 from models.bundle import load_bundle
 from stream.bench.contest import serve
 from stream.bench.processor import cores
+from stream.decide import Judge
 from stream.decode import decode
 from stream.decode_pool import limits_of
 from stream.engines.choose import load_engine
 from stream.engines.cpu_plan import best_plan
+from stream.policy import load_policy
 from stream.settings import load_settings
 from stream.types import Views
 
@@ -33,10 +37,24 @@ def main(folder: Path) -> None:
     files = itertools.cycle(file.read_bytes() for file in sorted(folder.iterdir()))
     size = engine.buckets[-1]
 
+    judge = Judge(bundle.manifest, load_policy(settings.policy, bundle.manifest))
+    waiting: list[Views] = []  # copies, until they fill a batch
+
+    def score(made: list[Views]) -> "np.ndarray[tuple[int, int], np.dtype[np.float32]]":
+        return engine.score({view.name: _joined(made, view.name) for view in views})
+
     def work(count: int) -> None:
         for wanted in _batches(count, size):
-            made = [decode(data, views, limits) for data in itertools.islice(files, wanted)]
-            engine.score({view.name: _joined(made, view.name) for view in views})
+            taken = list(itertools.islice(files, wanted))
+            made = [decode(data, views, limits) for data in taken]
+            logits, start = score(made), 0
+            for data, one in zip(taken, made, strict=True):
+                end = start + len(one.arrays[views[0].name])  # frames
+                if judge.recheck is not None and judge.doubtful(logits[start:end], "bench", one.faces):
+                    waiting.append(decode(data, views, limits, judge.recheck))
+                start = end
+            while len(waiting) >= size:
+                score([waiting.pop() for _ in range(size)])
 
     work(size)  # warm
     serve(work)
