@@ -12,13 +12,15 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 from scipy.special import expit
 
+from models.errors import ModelError
+
 Matrix = NDArray[np.float64]  # [N, D]
 Labels = NDArray[np.int64]  # [N], 0 real, 1 synthetic
 
 PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 
 
-class CalibrationError(Exception):
+class CalibrationError(ModelError):
     """There is too little data for what was asked; the message says how much is needed."""
 
 

@@ -10,6 +10,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from models.ensemble import Branch, Ensemble, Feature
+from models.errors import ModelError
 from models.spec import ViewSpec
 from models.towers.base import Tower
 from models.towers.registry import empty_tower
@@ -18,7 +19,7 @@ FILE = "detectors.safetensors"
 FORMAT = "pixassay.detectors/1"
 
 
-class CheckpointError(Exception):
+class CheckpointError(ModelError):
     """The file is no checkpoint of ours, or does not fit; the message says what is wrong."""
 
 

@@ -10,13 +10,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from models.errors import ModelError
 from models.synthesis.registry import family_of
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".avif"})
 INDEX = "index.csv"
 
 
-class LayoutError(Exception):
+class LayoutError(ModelError):
     """The folder holds no pictures in a layout that we know; the message names the layouts."""
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import typer
 
 from models.bundle import BundleError
+from models.errors import ModelError
 from stream.errors import ConfigError, PixassayError
 
 USAGE, FAILURE = 2, 1
@@ -92,7 +93,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     except (ConfigError, BundleError) as error:
         _complain(error)
         sys.exit(USAGE)
-    except PixassayError as error:
+    except (PixassayError, ModelError) as error:
         _complain(error)
         sys.exit(FAILURE)
     except ModuleNotFoundError as error:

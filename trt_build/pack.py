@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from models.bundle import GOLDEN, ONNX, Bundle, write_bundle
 from models.ensemble import Ensemble
+from models.errors import ModelError
 from models.spec import VIEWS_VERSION, DetectorSpec, PolicySpec
 from models.views import render_all
 from trt_build.export import export_onnx
@@ -27,7 +28,7 @@ LICENCES = {
 }
 
 
-class ExportError(Exception):
+class ExportError(ModelError):
     """The graph does not compute what torch computes."""
 
 

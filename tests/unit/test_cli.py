@@ -48,6 +48,21 @@ def test_a_wrong_setting_is_named_in_one_sentence() -> None:
     assert answer.stderr.count("\n") == 1
 
 
+@pytest.mark.parametrize("command", [["calibrate", "--data"], ["evaluate", "--data"], ["export", "--"]])
+def test_a_folder_without_pictures_or_a_run_is_told_in_one_sentence(
+    command: list[str], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    name, *option = command
+    rest = [str(tmp_path), str(tmp_path / "out")] if name == "export" else [str(tmp_path)]
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(["model", name, *option, *rest])
+    assert stopped.value.code == cli.FAILURE
+    said = capsys.readouterr().err
+    assert said.startswith("pixassay: ")
+    assert str(tmp_path) in said
+    assert said.count("\n") == 1
+
+
 def test_a_command_without_its_extra_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(cli.COMMANDS, "model", cli.Command("torch_that_is_absent", "app", "", extra="train"))
     with pytest.raises(SystemExit) as stopped:
