@@ -7,6 +7,7 @@ checks all that lie there.
 import importlib.util
 import os
 import re
+import resource
 import subprocess
 import sys
 from dataclasses import asdict, dataclass
@@ -20,7 +21,7 @@ import typer
 from tests.fuzz.targets import TARGETS
 
 _ONE_S = 25  # longest check of one input; the decoder's own limit is 20 s, kept by its parent
-_MEMORY_MB = 3072
+MEMORY_MB = 3072
 _DONE = re.compile(r"#(\d+)\s+DONE\s+cov: (\d+) ft: (\d+) corp: (\d+)/")
 
 
@@ -69,7 +70,7 @@ def fuzz(target: str, seconds: int, seed: int, findings: Path) -> tuple[Result, 
             "max_len": TARGETS[target].most_bytes,
             "len_control": 0,
             "timeout": _ONE_S,
-            "rss_limit_mb": _MEMORY_MB,
+            "rss_limit_mb": MEMORY_MB + _own_peak_mb(),
             "artifact_prefix": f"{findings}/{target}-",
             "close_fd_mask": 2,  # native decoders complain of every broken file
         }
@@ -85,6 +86,11 @@ def fuzz(target: str, seconds: int, seed: int, findings: Path) -> tuple[Result, 
         raise RuntimeError(f"Atheris ended with status {done.returncode}: {output[-2000:]}")
     inputs, edges, _, kept = map(int, counts.groups()) if counts else (0, 0, 0, 0)
     return Result(target, seed, seconds, inputs, edges, kept, found), output
+
+
+def _own_peak_mb() -> int:
+    """libFuzzer asks for the highest memory that a process ever had, and a child inherits its parent's."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
 
 
 def _told(result: Result, output: str) -> str:
