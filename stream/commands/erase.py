@@ -65,7 +65,7 @@ def _new_file(path: Path | None) -> Iterator[TextIO]:
     try:
         with file:
             yield file
-    except BaseException:
+    except BaseException:  # Ctrl-C too: no receipt may stand of an erasure that did not end
         path.unlink()
         raise
 
