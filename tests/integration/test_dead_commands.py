@@ -1,15 +1,12 @@
 """`pixassay dead` on a real broker and a real database."""
 
 import asyncio
-from collections.abc import Iterator
-from contextlib import closing
 
 import orjson
 import psycopg
 import pytest
 
 from stream.commands.letter import readable
-from stream.embedded import Tansu
 from stream.erasure import Subject, erase
 from stream.events import parse_record
 from stream.kafka import ensure_topics
@@ -19,25 +16,7 @@ from stream.settings import Settings, load_settings
 from stream.store import Store
 from stream.types import DeadLetter, Origin
 from tests.integration.test_history_commands import run, values
-from tests.outcomes import BUNDLE, POLICY, outcome
-
-
-@pytest.fixture
-def settings(tansu: Tansu, database_url: str, unique: str, monkeypatch: pytest.MonkeyPatch) -> Settings:
-    variables = {**tansu.variables(), "PIXASSAY_DATABASE_URL": database_url, "PIXASSAY_GROUP": unique}
-    variables |= {
-        f"PIXASSAY_TOPIC_{kind}": f"{unique}.{kind}" for kind in ("UPLOADS", "REVIEW", "LABELS", "DEAD")
-    }
-    for name, value in {**variables, "PIXASSAY_TOPIC_PARTITIONS": "1", "COLUMNS": "200"}.items():
-        monkeypatch.setenv(name, value)
-    return load_settings()
-
-
-@pytest.fixture
-def store(database_url: str) -> Iterator[Store]:
-    with closing(Store(database_url)) as opened:
-        opened.open(BUNDLE, POLICY)
-        yield opened
+from tests.outcomes import outcome
 
 
 def letter(name: str, offset: int, reason: Reason = Reason.ACCESS_DENIED, tenant: str = "art") -> DeadLetter:

@@ -1,40 +1,19 @@
 """The commands over the database, as a person or a program runs them."""
 
 import asyncio
-from collections.abc import Iterator
-from contextlib import closing
 
 import orjson
 import psycopg
 import pytest
 
 from stream.cli import main
-from stream.embedded import Tansu
 from stream.events import parse_label
 from stream.kafka import end_offsets, ensure_topics, publish, read_range
 from stream.reasons import Reason
-from stream.settings import Settings, load_settings
+from stream.settings import Settings
 from stream.store import Store
 from tests.integration.test_audit import acknowledge
-from tests.outcomes import BUNDLE, POLICY, outcome
-
-
-@pytest.fixture
-def settings(tansu: Tansu, database_url: str, unique: str, monkeypatch: pytest.MonkeyPatch) -> Settings:
-    variables = {**tansu.variables(), "PIXASSAY_DATABASE_URL": database_url, "PIXASSAY_GROUP": unique}
-    variables |= {
-        f"PIXASSAY_TOPIC_{kind}": f"{unique}.{kind}" for kind in ("UPLOADS", "REVIEW", "LABELS", "DEAD")
-    }
-    for name, value in {**variables, "PIXASSAY_TOPIC_PARTITIONS": "1", "COLUMNS": "200"}.items():
-        monkeypatch.setenv(name, value)
-    return load_settings()
-
-
-@pytest.fixture
-def store(database_url: str) -> Iterator[Store]:
-    with closing(Store(database_url)) as opened:
-        opened.open(BUNDLE, POLICY)
-        yield opened
+from tests.outcomes import outcome
 
 
 def run(*words: str) -> int:
