@@ -11,26 +11,14 @@ import orjson
 import psycopg
 import pytest
 
-from stream.embedded import Tansu
 from stream.kafka import end_offsets, ensure_topics, publish, read_range
 from stream.reasons import Reason
-from stream.settings import Settings, load_settings
+from stream.settings import Settings
 from stream.store import Store
 from stream.types import DeadLetter, Origin
 from tests.integration.test_audit import acknowledge
 from tests.integration.test_history_commands import run
 from tests.outcomes import BUNDLE, POLICY, outcome
-
-
-@pytest.fixture
-def settings(tansu: Tansu, database_url: str, unique: str, monkeypatch: pytest.MonkeyPatch) -> Settings:
-    variables = {**tansu.variables(), "PIXASSAY_DATABASE_URL": database_url, "PIXASSAY_GROUP": unique}
-    variables |= {
-        f"PIXASSAY_TOPIC_{kind}": f"{unique}.{kind}" for kind in ("UPLOADS", "REVIEW", "LABELS", "DEAD")
-    }
-    for name, value in {**variables, "PIXASSAY_TOPIC_PARTITIONS": "1"}.items():
-        monkeypatch.setenv(name, value)
-    return load_settings()
 
 
 @pytest.fixture
