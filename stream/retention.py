@@ -2,8 +2,11 @@
 
 DETACH ... CONCURRENTLY is not to be had where there is a default partition, and a plain DETACH locks the
 whole table. It only has to lock it for a moment: each month is detached in a transaction of its own, with
-short waits, and what takes time (its reviews, the files of the table) follows when all have left and nobody
+short waits, and what takes time (decisions, the files of the table) follows when all have left and nobody
 else sees them.
+
+Decisions go by when their picture was uploaded, which they know; those that came before their verdict (or
+before revision 0004) do not, and are looked up among the verdicts that leave.
 
 Cut off at any point, it goes on where it stopped when it is run again: a month that is detached already
 is found by its name. Counts by day, erasures' marks and receipts, bundles and policies stay.
@@ -57,7 +60,7 @@ def plan(connection: sa.Connection, before: date) -> Removal:
         connection.execute(sa.text("SET LOCAL statement_timeout = '10min'"))
         old = _expired(connection, before)
         counted = {name: _count(connection, query, before) for name, query in _COUNTS.items()}
-        reviews = sum(_count(connection, _REVIEWS_IN.format(name=one.name), before) for one in old)
+        reviews = sum(_count(connection, _EARLY_REVIEWS_IN.format(name=one.name), before) for one in old)
     return Removal(before, old, **{**counted, "reviews": counted["reviews"] + reviews})
 
 
@@ -75,6 +78,7 @@ def remove(connection: sa.Connection, before: date) -> Removal:
     default_rows, more = _empty_default(connection, before)
     with connection.begin():
         connection.execute(sa.text("SET LOCAL statement_timeout = '10min'"))
+        dated = connection.execute(sa.text(_DELETE_REVIEWS.format(low=bound(before)))).rowcount
         still_open = _count(connection, _COUNTS["open_dead_letters"], before)
         pending = connection.execute(sa.text(_DELETE_PENDING.format(low=bound(before)))).rowcount
         letters = connection.execute(sa.text(_DELETE_LETTERS.format(low=bound(before)))).rowcount
@@ -83,7 +87,7 @@ def remove(connection: sa.Connection, before: date) -> Removal:
         before=before,
         partitions=old,
         default_rows=default_rows,
-        reviews=reviews + more,
+        reviews=reviews + more + dated,
         pending=pending,
         dead_letters=letters,
         open_dead_letters=still_open,
@@ -113,9 +117,9 @@ def _detach(connection: sa.Connection, name: str) -> None:
 
 
 def _drop(connection: sa.Connection, name: str) -> int:
-    """Drop a month that is detached; how many reviews went with it."""
+    """Drop a month that is detached; how many reviews that came before their verdict went with it."""
     connection.execute(sa.text("SET LOCAL jit = off"))  # compiling would take longer than the looks
-    gone = connection.execute(sa.text(_DELETE_REVIEWS.format(name=name))).rowcount
+    gone = connection.execute(sa.text(_DELETE_EARLY_REVIEWS.format(name=name))).rowcount
     connection.execute(sa.text(f"DROP TABLE {name}"))
     return gone
 
@@ -138,20 +142,21 @@ def _count(connection: sa.Connection, query: str, before: date) -> int:
 
 
 # Names and bounds are made of two integers, and DDL takes no parameters.
-# Each review looks for its verdict in the month's index (OFFSET 0 keeps it a look): there are fewer reviews
-# than verdicts of a month, and a join read all of these.
-_REVIEWS_IN = """
+# Each looks for its verdict in the month's index (OFFSET 0 keeps it a look): a join would read all of these.
+_EARLY_REVIEWS_IN = """
     SELECT count(*) FROM reviews
-    WHERE EXISTS (SELECT FROM {name} AS old WHERE old.verdict_id = reviews.verdict_id OFFSET 0)
+    WHERE uploaded_at IS NULL
+        AND EXISTS (SELECT FROM {name} AS old WHERE old.verdict_id = reviews.verdict_id OFFSET 0)
 """
-_DELETE_REVIEWS = """
+_DELETE_EARLY_REVIEWS = """
     DELETE FROM reviews
-    WHERE EXISTS (SELECT FROM {name} AS old WHERE old.verdict_id = reviews.verdict_id OFFSET 0)
+    WHERE uploaded_at IS NULL
+        AND EXISTS (SELECT FROM {name} AS old WHERE old.verdict_id = reviews.verdict_id OFFSET 0)
 """
 _COUNTS = {
     "default_rows": "SELECT count(*) FROM verdicts_default WHERE uploaded_at < {low}",
     "reviews": (
-        "SELECT count(*) FROM reviews WHERE verdict_id IN"
+        "SELECT count(*) FROM reviews WHERE uploaded_at < {low} OR uploaded_at IS NULL AND verdict_id IN"
         " (SELECT verdict_id FROM verdicts_default WHERE uploaded_at < {low})"
     ),
     "pending": "SELECT count(*) FROM review_pending WHERE uploaded_at < {low}",
@@ -167,5 +172,6 @@ _DELETE_DEFAULT = """
     RETURNING verdict_id
 """
 _DELETE_REVIEWS_OF = sa.text("DELETE FROM reviews WHERE verdict_id = ANY (CAST(:ids AS uuid[]))")
+_DELETE_REVIEWS = "DELETE FROM reviews WHERE uploaded_at < {low}"
 _DELETE_PENDING = "DELETE FROM review_pending WHERE uploaded_at < {low}"
 _DELETE_LETTERS = "DELETE FROM dead_letters WHERE died_at < {low}"

@@ -7,7 +7,9 @@ caller is told what stands in the row, so that what is published afterwards alwa
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 import numpy as np
 import sqlalchemy as sa
@@ -90,7 +92,8 @@ class Store:
         with transaction(self._engine) as connection:
             gone = erased_keys(connection, {(one.tenant, one.upload_id) for one in labels})
             kept = [one for one in labels if (one.tenant, one.upload_id) not in gone]
-            rows = [{**one.model_dump(exclude={"schema_"}), "note": _clean(one.note)} for one in kept]
+            uploaded = _uploaded(connection, kept)
+            rows = [_label_row(one, uploaded.get(one.verdict_id)) for one in kept]
             if rows:
                 connection.execute(insert(reviews).on_conflict_do_nothing(), rows)
                 _settle(connection, [_settling(one.tenant, one.upload_id, "infinity") for one in kept])
@@ -197,15 +200,11 @@ def _stored(connection: sa.Connection, ids: Sequence[str]) -> dict[str, Row]:
 # Every month is looked into: an event may come again with another uploaded_at. Oldest last, so that it wins
 # where there are several all the same. One text, because an array of 256 costs the driver twice the CPU;
 # the sub-select, because it is taken apart once and not in every month.
-_STORED = (
-    sa.select(verdicts)
-    .where(
-        sa.text(
-            "verdict_id = ANY (ARRAY(SELECT CAST(id AS uuid) FROM unnest(string_to_array(:ids, ',')) AS id))"
-        )
-    )
-    .order_by(verdicts.c.decided_at.desc())
+_AMONG = sa.text(
+    "verdict_id = ANY (ARRAY(SELECT CAST(id AS uuid) FROM unnest(string_to_array(:ids, ',')) AS id))"
 )
+_STORED = sa.select(verdicts).where(_AMONG).order_by(verdicts.c.decided_at.desc())
+_UPLOADED = sa.select(verdicts.c.verdict_id, verdicts.c.uploaded_at).where(_AMONG)
 
 
 def _insert_verdicts(connection: sa.Connection, rows: list[dict[str, Any]]) -> set[str]:
@@ -301,6 +300,20 @@ def _facts_of(row: Row) -> PictureFacts | None:
     if row["format"] is None:
         return None
     return PictureFacts(row["format"], row["width"], row["height"], row["frames"])
+
+
+def _uploaded(connection: sa.Connection, labels: Sequence[Label]) -> dict[UUID, datetime]:
+    """When the pictures were uploaded, by verdict_id, where their verdicts are stored already."""
+    found = connection.execute(_UPLOADED, {"ids": ",".join(str(one.verdict_id) for one in labels)})
+    return {row.verdict_id: row.uploaded_at for row in found}
+
+
+def _label_row(label: Label, uploaded_at: datetime | None) -> dict[str, Any]:
+    return {
+        **label.model_dump(exclude={"schema_"}),
+        "note": _clean(label.note),
+        "uploaded_at": uploaded_at,
+    }
 
 
 def _letter_row(letter: DeadLetter) -> dict[str, Any]:

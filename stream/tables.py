@@ -111,9 +111,16 @@ reviews = sa.Table(
     _column("decision", sa.Text, "synthetic, authentic or unsure."),
     _column("note", sa.Text, "What the reviewer wrote beside it.", nullable=True),
     _column("stored_at", MOMENT, "When the decision arrived here.", server_default=sa.func.now()),
+    _column(
+        "uploaded_at",
+        MOMENT,
+        "When the picture was uploaded; null if the decision came before its verdict or before 0004.",
+        nullable=True,
+    ),
     sa.PrimaryKeyConstraint("verdict_id", "reviewer", "decided_at"),
     sa.CheckConstraint("decision IN ('synthetic', 'authentic', 'unsure')", name="reviews_decision_known"),
     sa.Index("reviews_upload", "tenant", "upload_id"),
+    sa.Index("reviews_uploaded", "uploaded_at"),
     comment="What reviewers decided; a reviewer may decide again, the newest decision holds.",
 )
 

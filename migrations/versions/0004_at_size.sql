@@ -118,6 +118,15 @@ AND NOT EXISTS (
     OFFSET 0
 );
 
+-- Retention goes by when the reviewed picture was uploaded. Without it every decision that there is had to be
+-- looked up among the verdicts of the month that leaves; those that are here already still are, because to look
+-- them all up now would hold up writers.
+ALTER TABLE reviews ADD COLUMN uploaded_at timestamptz;
+
+COMMENT ON COLUMN reviews.uploaded_at IS 'When the picture was uploaded; null if the decision came before its verdict or before 0004.';
+
+CREATE INDEX reviews_uploaded ON reviews (uploaded_at);
+
 -- A batch looks its 256 ids up in every month, because an event may come again with another time of upload.
 -- In a B-tree that was the dearest thing that it did; a hash takes one page a look, and half the time.
 CREATE INDEX verdicts_verdict_id_hash ON verdicts USING hash (verdict_id);

@@ -19,9 +19,10 @@ _VERDICTS = sa.text(Path(__file__).with_name("fill.sql").read_text("utf-8"))
 # Reviewers are a week behind and have left out one in twenty.
 _REVIEWS = sa.text(
     """
-    INSERT INTO reviews
+    INSERT INTO reviews (verdict_id, reviewer, decided_at, tenant, upload_id, uploaded_at, decision)
     SELECT verdict_id, 'reviewer-' || floor(10 * random()), decided_at + interval '1 day', tenant, upload_id,
-        CASE WHEN random() < 0.6 THEN 'synthetic' WHEN random() < 0.9 THEN 'authentic' ELSE 'unsure' END, NULL
+        uploaded_at,
+        CASE WHEN random() < 0.6 THEN 'synthetic' WHEN random() < 0.9 THEN 'authentic' ELSE 'unsure' END
     FROM verdicts
     WHERE verdict IN ('suspicious', 'synthetic') AND uploaded_at < now() - interval '7 days'
         AND random() < 0.95

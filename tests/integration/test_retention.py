@@ -91,15 +91,18 @@ def test_old_months_go_with_all_that_hangs_on_them(store: Store, database_url: s
 
 
 def test_decisions_go_with_their_verdict_and_no_other(store: Store, database_url: str) -> None:
-    """Also one on a verdict that was not flagged; but not one whose verdict has yet to come."""
+    """Also one on a verdict that was not flagged, and one that came before its verdict (of a month, of the
+    default partition); but not one whose verdict has yet to come."""
     clean = replace(
         in_month("clean", 3), judgement=replace(in_month("clean", 3).judgement, verdict="authentic")
     )
     assert store.write([clean]) == [clean]
-    store.label([label(clean), label(in_month("to-come", 3))])
+    early = [in_month("early-3", 3), in_month("early-4", 4)]
+    store.label([label(one) for one in (clean, *early, in_month("to-come", 3))])
+    assert store.write(early) == early
     with maintenance(database_url) as connection:
-        assert retention.plan(connection, BEFORE).reviews == 3
-        assert retention.remove(connection, BEFORE).reviews == 3
+        assert retention.plan(connection, BEFORE).reviews == 5
+        assert retention.remove(connection, BEFORE).reviews == 5
     assert uploads(database_url, "reviews") == ["seen-0", "seen-1", "seen-2", "to-come"]
 
 
