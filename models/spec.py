@@ -82,6 +82,22 @@ class PolicySpec(_Frozen):
         return self
 
 
+class Quantisation(_Frozen):
+    """Says that the graph computes its products in int8, of what bundle it was made, and at what cost.
+
+    Each AUC is the mean over the generators of the pictures: of the float graph, then of this one.
+    """
+
+    precision: Literal["int8"] = "int8"
+    source: str  # id of the float bundle
+    calibration_pictures: int = Field(ge=1)  # whose activations set the ranges
+    pictures: int = Field(ge=2)  # of the gate; neither trained nor calibrated on
+    max_auc_loss: float = Field(ge=0)  # of any detector and of the score
+    auc: dict[str, tuple[float, float]]  # detector -> AUC of its logit
+    score_auc: tuple[float, float]  # of the fused score, by the calibration of the float bundle
+    largest_drift: float = Field(ge=0, le=1)  # of a picture's fused score
+
+
 class Manifest(_Frozen):
     """manifest.json of a bundle."""
 
@@ -98,6 +114,7 @@ class Manifest(_Frozen):
     metrics: dict[str, Any]
     licences: dict[str, str]
     files: dict[str, str]  # file name -> sha256 hex, every file of the bundle but the manifest
+    quantisation: Quantisation | None = None  # None: the graph computes in floating point
 
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 

@@ -1,4 +1,4 @@
-"""The CPU engine where OpenVINO is not to be had: ONNX Runtime, float32."""
+"""The CPU engine where OpenVINO is not to be had: ONNX Runtime, float32 or what the bundle's graph says."""
 
 from collections.abc import Mapping
 
@@ -13,10 +13,11 @@ from stream.errors import ConfigError
 class OnnxRuntimeEngine:
     """A bundle's graph in ONNX Runtime."""
 
-    name, precision, callers = "onnxruntime", "f32", 1
+    name, callers = "onnxruntime", 1
 
     def __init__(self, bundle: Bundle, threads: int, max_batch: int) -> None:
         """For batches of 1 to `max_batch` on `threads` threads. Raises ConfigError."""
+        self.precision = "int8" if bundle.manifest.quantisation else "f32"
         self.buckets = tuple(range(1, max_batch + 1))
         self._views = tuple(view.name for view in bundle.manifest.views)
         options = onnxruntime.SessionOptions()

@@ -1,4 +1,6 @@
-"""The CPU engine: OpenVINO, bf16 where the CPU computes in it, f32 elsewhere.
+"""The CPU engine: OpenVINO, bf16 where the CPU computes in it, f32 elsewhere; int8 where the bundle is so.
+
+The products of an int8 bundle are int8 on every CPU, and the rest of it is f32: what its gate measured.
 
 Streams are batches that run side by side, each on its share of the threads (stream/engines/cpu_plan.py).
 
@@ -29,7 +31,8 @@ class OpenVinoEngine:
     def __init__(self, bundle: Bundle, threads: int, max_batch: int, streams: int = 1) -> None:
         """Compile for batches of 1 to `max_batch` on `threads` threads in all. Raises ConfigError."""
         tolerances = bundle.manifest.golden_tolerance
-        self.precision = "bf16" if computes_bf16() and "bf16" in tolerances else "f32"
+        floats = "bf16" if computes_bf16() and "bf16" in tolerances else "f32"
+        self.precision = "int8" if bundle.manifest.quantisation else floats
         self.buckets = tuple(range(1, max_batch + 1))
         self.callers = streams
         self._views = tuple(view.name for view in bundle.manifest.views)
@@ -37,7 +40,7 @@ class OpenVinoEngine:
         settings = {
             "PERFORMANCE_HINT": "LATENCY",  # as few batches at a time as are asked for here
             "NUM_STREAMS": streams,
-            "INFERENCE_PRECISION_HINT": self.precision,
+            "INFERENCE_PRECISION_HINT": floats,
             "INFERENCE_NUM_THREADS": threads,
             "ENABLE_CPU_PINNING": False,  # decoding processes share the cores
         }
