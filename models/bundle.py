@@ -1,5 +1,7 @@
 """A bundle on disk: manifest.json, ensemble.onnx, golden.npz, model_card.md. No torch here.
 
+A graph beyond 2 GiB has its weights in a data file beside it, ensemble.onnx.data.
+
 Its id is the SHA-256 of manifest.json, which holds the hash of every other file: two bundles with
 the same id are the same to the last byte.
 """
@@ -13,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
+from models.onnx_data import NoGraphError, data_files
 from models.spec import Manifest
 
 MANIFEST, ONNX, GOLDEN, CARD = "manifest.json", "ensemble.onnx", "golden.npz", "model_card.md"
@@ -34,6 +37,15 @@ class Bundle:
     @property
     def onnx(self) -> Path:
         return self.path / ONNX
+
+    @property
+    def graph_sha256(self) -> str:
+        """SHA-256 of the graph; of its hash and those of its data files where it has some."""
+        files = self.manifest.files
+        beside = sorted(name for name in files if name.startswith(f"{ONNX}."))
+        if not beside:
+            return files[ONNX]
+        return hashlib.sha256("\n".join(files[name] for name in (ONNX, *beside)).encode()).hexdigest()
 
     def golden(self) -> tuple[dict[str, NDArray[np.uint8]], NDArray[np.float32]]:
         """Golden inputs (view name -> [G, H, W, 3]) and their fp32 logits [G, D]."""
@@ -58,6 +70,7 @@ def load_bundle(path: Path) -> Bundle:
     for needed in (ONNX, GOLDEN):
         if needed not in manifest.files:
             raise BundleError(f"{path / MANIFEST} does not list {needed}")
+    _check_data(path, manifest)
     return Bundle(hashlib.sha256(raw).hexdigest()[:16], path, manifest)
 
 
@@ -83,6 +96,21 @@ def _check(path: Path, name: str, expected: str) -> None:
         raise BundleError(f"{path / name} is listed in the manifest: {error.strerror}") from error
     if actual != expected:
         raise BundleError(f"{path / name} was changed: its SHA-256 is {actual}, not {expected}")
+
+
+def _check_data(path: Path, manifest: Manifest) -> None:
+    """The weights of the graph are files of the bundle, so that their hashes were checked, and whole."""
+    try:
+        named = data_files(path / ONNX)
+    except NoGraphError as error:
+        raise BundleError(f"{path / ONNX} is no ONNX graph: export the bundle again") from error
+    for name, size in named.items():
+        if name not in manifest.files or not name.startswith(f"{ONNX}."):
+            raise BundleError(
+                f"{path / ONNX} has weights in {name!r}, which is no data file of the bundle: export it again"
+            )
+        if (path / name).stat().st_size < size:
+            raise BundleError(f"{path / name} is cut short: the graph reads {size} bytes; export it again")
 
 
 def sha256_of(file: Path) -> str:

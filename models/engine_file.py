@@ -38,7 +38,7 @@ class Sidecar(BaseModel):
 
     schema_: Literal["pixassay.engine/1"] = Field(default=ENGINE_SCHEMA, alias="schema")
     bundle: str
-    onnx_sha256: str  # of the bundle's graph, before its precision was changed
+    onnx_sha256: str  # of the bundle's graph and weights, before its precision was changed
     engine_sha256: str
     precision: Precision
     tensorrt: str
@@ -105,7 +105,7 @@ def read_sidecar(engine: Path) -> Sidecar:
 def check(sidecar: Sidecar, bundle: Bundle, gpu: Gpu, tensorrt: str) -> None:
     """Raises EngineFileError naming the first thing that differs. A newer driver is no difference."""
     pairs: dict[str, tuple[object, object]] = {
-        "graph": (sidecar.onnx_sha256, bundle.manifest.files[bundle.onnx.name]),
+        "graph": (sidecar.onnx_sha256, bundle.graph_sha256),
         "TensorRT": (sidecar.tensorrt, tensorrt),
         "GPU": (sidecar.gpu, gpu.name),
         "compute capability": (sidecar.sm, gpu.sm),
