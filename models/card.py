@@ -65,6 +65,15 @@ def _what(manifest: Manifest, alone: bool) -> str:
         "| --- | --- | --- |",
     ]
     lines += [f"| {one.name} | {one.view} | {one.weight:.2f} |" for one in manifest.detectors]
+    if manifest.quantisation is not None:
+        before, after = manifest.quantisation.score_auc
+        lines += [
+            "",
+            (
+                f"Its products are int8, made of bundle {manifest.quantisation.source}. AUC of the score on "
+                f"{manifest.quantisation.pictures} pictures: {before:.3f} before, {after:.3f} after."
+            ),
+        ]
     if any(one.weight == 0 for one in manifest.detectors):
         lines += [
             "",

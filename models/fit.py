@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from models.bundle import CARD, Bundle, write_bundle
 from models.calibrate import fit_fusion, fit_platt
 from models.card import render_card
+from models.data import Split
 from models.evaluation.run import Settings, evaluate_bundle
 from models.layouts import Picture
 from models.policy_fit import Chosen, Rates, choose_policy
@@ -32,6 +33,23 @@ def halves(pictures: Sequence[Picture]) -> tuple[list[Picture], list[Picture]]:
         even = hashlib.sha256(f"calibrate/{picture.group}".encode()).digest()[0] % 2 == 0
         (first if even else second).append(picture)
     return first, second
+
+
+def recalibrate(bundle: Bundle, split: Split, rates: Rates) -> tuple[Bundle, Chosen]:
+    """Calibrate on the validation pictures and measure on the test pictures: all that the command does.
+
+    Thresholds are set on the reals of validation that nothing was fitted on, and on those of held-out
+    sources. Raises CalibrationError.
+    """
+    fitted, rest = halves(split.validation)
+    test = set(split.test)
+    reals = [p for p in (*rest, *split.unseen) if p.label == 0 and p not in test]
+    done, chosen = calibrate_bundle(bundle, fitted, reals, rates)
+    described = (
+        f"{len(split.test)} test pictures whose photographs and prompts were not trained on, short side 256; "
+        "their generators were trained on, so this says nothing about unseen ones"
+    )
+    return measure_bundle(done, split.test, described), chosen
 
 
 def calibrate_bundle(

@@ -38,7 +38,7 @@ def calibrate(
 ) -> None:
     """Fit the bundle's calibration, fusion and thresholds on pictures that it was not trained on."""
     from models.data import split_pictures
-    from models.fit import calibrate_bundle, halves, measure_bundle
+    from models.fit import recalibrate
     from models.holdout import parse_holdout
     from models.layouts import scan
     from models.policy_fit import Rates
@@ -47,18 +47,10 @@ def calibrate(
     if synthetic_rate + disagreement_rate > suspicious_rate:
         raise typer.BadParameter("it includes the other two", param_hint="--suspicious-rate")
     split = split_pictures(scan(data), holdout=parse_holdout(hold_out or []))
-    fitted, rest = halves(split.validation)
-    test = set(split.test)
-    reals = [p for p in (*rest, *split.unseen) if p.label == 0 and p not in test]
     rates = Rates(
         synthetic_rate, suspicious_rate, disagreement_rate, confidence, QUALITY if recheck else None
     )
-    done, chosen = calibrate_bundle(load_bundle(bundle), fitted, reals, rates)
-    described = (
-        f"{len(split.test)} test pictures whose photographs and prompts were not trained on, short side 256; "
-        "their generators were trained on, so this says nothing about unseen ones"
-    )
-    done = measure_bundle(done, split.test, described)
+    done, chosen = recalibrate(load_bundle(bundle), split, rates)
     Console().print(_table(chosen, confidence))
     policy = done.manifest.policy
     Console(stderr=True).print(f"bundle {done.id}: synthetic from {policy.synthetic:.3f}; {policy.basis}")
