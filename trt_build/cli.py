@@ -12,6 +12,7 @@ from models.bundle import BUNDLED, CARD, Bundle, load_bundle
 from models.cli import app as model
 from models.engine_file import ENGINES, EngineFileError, Precision
 from trt_build.import_command import import_model
+from trt_build.quantise_command import quantise
 
 app = typer.Typer(no_args_is_help=True)
 model.command("import")(import_model)
@@ -19,11 +20,12 @@ model.command("import")(import_model)
 
 @app.callback()
 def engine() -> None:
-    """Build, verify and check engines."""
+    """Build, verify and check engines; quantise bundles."""
     if find_spec("onnx") is None:
         _fail("`pixassay engine` needs onnx, which is in the `gpu`, `check` and `train` extras", 2)
 
 
+app.command("quantise")(quantise)
 BundleArgument = Annotated[Path, typer.Argument(help="bundle folder")]
 PrecisionOption = Annotated[Precision, typer.Option(help="type that the engine computes in")]
 EnginesOption = Annotated[
@@ -65,12 +67,12 @@ def verify(bundle: BundleArgument = BUNDLED, engines: EnginesOption = ENGINES) -
     if find_spec("onnxruntime") is None:  # a GPU worker has no need of it
         out.print("graph: not looked at: onnxruntime is not installed")
     else:
-        from trt_build.verify import TOLERANCE, golden_difference
+        from trt_build.verify import golden_difference, tolerance
 
-        difference = golden_difference(loaded)
-        wrong = not difference <= TOLERANCE
+        difference, origin = golden_difference(loaded), "itself" if loaded.manifest.quantisation else "torch"
+        wrong = not difference <= tolerance(loaded)
         verdict = "does NOT agree" if wrong else "agrees"
-        out.print(f"{loaded.manifest.name} {loaded.id} {verdict} with torch: {difference:.1e} at most")
+        out.print(f"{loaded.manifest.name} {loaded.id} {verdict} with {origin}: {difference:.1e} at most")
     try:
         out.print(_verify_engine(loaded, engines.expanduser()))
     except BadEngine as error:
