@@ -48,17 +48,27 @@ def load_ensemble(folder: Path) -> tuple[Ensemble, dict[str, Any]]:
     try:
         with safe_open(folder / FILE, framework="pt") as stored:
             described = json.loads((stored.metadata() or {}).get("pixassay", "{}"))
-            state = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118 - not a dict
+            if described.get("format") != FORMAT:
+                raise CheckpointError(f"{folder / FILE} is not of the format {FORMAT}: train again")
+            ensemble = _empty(described)
+            _fill(ensemble, stored, f"{folder / FILE} does not fit the tower {described['tower']}")
     except (OSError, SafetensorError) as error:
         raise CheckpointError(f"{folder / FILE} cannot be read: {error}") from error
-    if described.get("format") != FORMAT:
-        raise CheckpointError(f"{folder / FILE} is not of the format {FORMAT}: train again")
-    ensemble = _empty(described)
-    faults = ensemble.load_state_dict(state, strict=False)
-    if faults.missing_keys or faults.unexpected_keys:
-        names = f"missing {faults.missing_keys[:3]}, unexpected {faults.unexpected_keys[:3]}"
-        raise CheckpointError(f"{folder / FILE} does not fit the tower {described['tower']}: {names}")
     return ensemble.eval().requires_grad_(False), described["facts"]
+
+
+@torch.no_grad()
+def _fill(ensemble: Ensemble, stored: Any, fault: str) -> None:
+    """Copy tensor by tensor: a large ensemble is not held twice."""
+    own = ensemble.state_dict()
+    missing, unexpected = sorted(own.keys() - stored.keys()), sorted(stored.keys() - own.keys())
+    if missing or unexpected:
+        raise CheckpointError(f"{fault}: missing {missing[:3]}, unexpected {unexpected[:3]}")
+    for name, place in own.items():
+        value = stored.get_tensor(name)
+        if value.shape != place.shape:
+            raise CheckpointError(f"{fault}: {name} has the shape {tuple(value.shape)}")
+        place.copy_(value)
 
 
 def _empty(described: dict[str, Any]) -> Ensemble:

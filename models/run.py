@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from models.bundle import sha256_of
 from models.checkpoints import save_ensemble
 from models.choice import Choice, check, chosen, fitted
 from models.data import count, split_pictures
@@ -61,6 +62,7 @@ def train_run(
     trained = train(run, tower.to(device), pretrained_text(tower, weights))
     facts = {
         **_facts(recipe, tower, trained),
+        **({"weights": {"file": weights.name, "sha256": sha256_of(weights)}} if weights else {}),
         "pictures": count(split.train),
         "held_out": list(hold_out),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",

@@ -12,7 +12,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
-import onnx
 
 from models.bundle import Bundle
 from models.engine_file import (
@@ -25,6 +24,7 @@ from models.engine_file import (
     read_sidecar,
     sidecar_path,
 )
+from trt_build.graph_file import read_graph
 from trt_build.machine import Machine
 from trt_build.network import BatchRange
 from trt_build.precision import in_precision
@@ -65,11 +65,11 @@ def build_engine(
     if found is not None:
         return Built(path, found, True, verify_engine(path.read_bytes(), found, bundle, machine))
     started = time.perf_counter()
-    graph = in_precision(onnx.load(bundle.onnx), precision)
+    graph = in_precision(read_graph(bundle.onnx), precision)
     plan = machine.compile(graph, [BatchRange(p.batch, p.batch, p.batch) for p in profiles])
     sidecar = Sidecar(
         bundle=bundle.id,
-        onnx_sha256=bundle.manifest.files[bundle.onnx.name],
+        onnx_sha256=bundle.graph_sha256,
         engine_sha256=hashlib.sha256(plan).hexdigest(),
         precision=precision,
         tensorrt=machine.tensorrt,

@@ -94,11 +94,12 @@ def check(
     import onnx
 
     from trt_build.compile_check import TARGETS, compile_check, large_ensemble
+    from trt_build.graph_file import read_graph
     from trt_build.network import CompileFault
 
     loaded, out = load_bundle(bundle), Console(soft_wrap=True)
     subjects: dict[str, Callable[[], onnx.ModelProto]] = {
-        f"{loaded.manifest.name} {loaded.id}": lambda: onnx.load(loaded.onnx)
+        f"{loaded.manifest.name} {loaded.id}": lambda: read_graph(loaded.onnx)
     }
     if blocks and find_spec("torch") is None:
         _fail("the ViT-L/14 ensemble is made with torch: install the `train` extra, or pass --blocks 0", 2)
@@ -123,17 +124,28 @@ def export(
     out: Annotated[Path, typer.Argument(help="bundle folder to write")],
     name: Annotated[str, typer.Option(help="name of the bundle")] = "default",
     card: Annotated[Path | None, typer.Option(help="model card (Markdown) to put in")] = None,
+    licence: Annotated[
+        str | None, typer.Option(help="of the tower's weights, where they are yours, for the manifest")
+    ] = None,
 ) -> None:
     """Make a bundle of a trained run: one ONNX graph, golden logits, manifest; calibrate it next."""
     from models.checkpoints import load_ensemble
-    from trt_build.pack import LICENCES, pack
+    from trt_build.licences import LicenceError, licences
+    from trt_build.pack import pack
 
     ensemble, facts = load_ensemble(run)
+    try:
+        known = licences(ensemble.tower.name, facts, licence)
+    except LicenceError as error:
+        _fail(str(error), 2)
     out.mkdir(parents=True, exist_ok=True)
     text = card.read_text(encoding="utf-8") if card else f"# {name}\n\nTrained by `pixassay model train`.\n"
     (out / CARD).write_text(text, encoding="utf-8")
-    bundle = pack(ensemble, name, facts, LICENCES.get(ensemble.tower.name, {}), out)
-    Console(stderr=True).print(f"{out}: bundle {bundle.id}, not calibrated yet: pixassay model calibrate")
+    bundle = pack(ensemble, name, facts, known, out)
+    console = Console(stderr=True, soft_wrap=True, highlight=False)
+    for weights, under in known.items():
+        console.print(f"licence of {weights}: {under}", markup=False)
+    console.print(f"{out}: bundle {bundle.id}, not calibrated yet: pixassay model calibrate", markup=False)
 
 
 def _verify_engine(bundle: Bundle, folder: Path) -> str:

@@ -4,11 +4,9 @@ It checks that TensorRT reads every node, that the types agree (strong typing) a
 runs nothing, and TensorRT proper has other kernels: numbers come from `verify`, speed from a GPU.
 """
 
-import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import onnx
@@ -59,7 +57,7 @@ def large_ensemble(blocks: int = 24) -> onnx.ModelProto:
     from models.ensemble import Branch, Ensemble
     from models.spec import ViewSpec
     from models.towers.vit import VitTower
-    from trt_build.export import export_onnx
+    from trt_build.export import export_graph
     from trt_build.halve import round_weights
 
     tower, shared = VitTower(depth=blocks), blocks * 3 // 4
@@ -78,10 +76,7 @@ def large_ensemble(blocks: int = 24) -> onnx.ModelProto:
     ]
     ensemble = Ensemble(tower, branches, views, ["global", "mosaic", "global"])
     round_weights(ensemble)
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "large.onnx"
-        export_onnx(ensemble, file)
-        return onnx.load(file)
+    return export_graph(ensemble, views)
 
 
 def _tensorrt_rtx() -> Any:

@@ -14,15 +14,19 @@ from torch import nn
 
 from models.ensemble import Ensemble
 from models.spec import ViewSpec
-from trt_build.halve import halve
+from trt_build.graph_file import ONE_FILE, write_graph
+from trt_build.halve import cast_halved, halved
 
 OPSET = 20
 MAX_BATCH = 1024
 
 
-def export_onnx(ensemble: Ensemble, path: Path) -> None:
-    """Write `path`: inputs named after the views (uint8 [N, S, S, 3]), output `logits` (float32 [N, D])."""
-    path.write_bytes(export_graph(ensemble, list(ensemble.views.values())).SerializeToString())
+def export_onnx(ensemble: Ensemble, path: Path, one_file: int = ONE_FILE) -> None:
+    """Write `path`: inputs named after the views (uint8 [N, S, S, 3]), output `logits` (float32 [N, D]).
+
+    Weights of more than `one_file` bytes go into a data file beside it.
+    """
+    write_graph(export_graph(ensemble, list(ensemble.views.values())), path, one_file)
 
 
 def export_graph(net: nn.Module, specs: Sequence[ViewSpec]) -> onnx.ModelProto:
@@ -53,9 +57,22 @@ def export_graph(net: nn.Module, specs: Sequence[ViewSpec]) -> onnx.ModelProto:
         )
     if program is None:
         raise RuntimeError("torch.onnx gave no program")
-    graph = program.model_proto
-    halve(graph)
+    graph = _with_weights(program)
     forget_origin(graph)
+    return graph
+
+
+def _with_weights(program: torch.onnx.ONNXProgram) -> onnx.ModelProto:
+    """The graph, its weights halved one by one: what the exporter made of each is let go at once."""
+    values = list(program.model.graph.initializers.items())
+    program.model.graph.initializers.clear()
+    graph = program.model_proto
+    for name, value in values:
+        if value.const_value is None:
+            raise RuntimeError(f"torch.onnx gave the initialiser {name} no value")
+        graph.graph.initializer.append(halved(value.const_value.numpy(), name))
+        value.const_value = None
+    cast_halved(graph)
     return graph
 
 

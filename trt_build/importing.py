@@ -15,13 +15,12 @@ from models.importing.imported import weights_in
 from models.importing.kinds import Request
 from models.spec import VIEWS_VERSION, DetectorSpec, Manifest, ViewSpec
 from models.towers.weights import WeightsError
+from trt_build.graph_file import read_graph, write_graph
+from trt_build.licences import NOT_STATED
 from trt_build.member import Member, golden_view
 from trt_build.merge import merged
 from trt_build.pack import GOLDEN_TOLERANCE, UNCALIBRATED, ExportError
 from trt_build.verify import TOLERANCE, golden_difference
-
-LIMIT = 2**31  # bytes of one ONNX file without external data
-NOT_STATED = "not stated: ask its authors before you serve it"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +72,8 @@ def add_imported(base: Bundle, member: Member, entered: Entry, out: Path) -> Bun
     if entered.name in {detector.name for detector in manifest.detectors}:
         raise WeightsError(f"{base.path} has a detector {entered.name} already: state another --name")
     view, is_new = _placed(member.view, manifest.views, entered.name)
-    graph = merged(onnx.load(base.onnx), _reading(member.graph, member.view.name, view.name), entered.name)
+    _read_as(member.graph, member.view.name, view.name)
+    graph = merged(read_graph(base.onnx), member.graph, entered.name)
     arrays, logits = base.golden()
     if is_new:
         rows = np.resize(np.arange(len(golden_view(view))), len(logits))  # as many as the bundle has
@@ -109,18 +109,14 @@ def _written(
     fields: dict[str, Any],
 ) -> Bundle:
     """Write all of it and hold the graph against the golden logits. Raises WeightsError, ExportError."""
-    if graph.ByteSize() >= LIMIT:
-        raise WeightsError(
-            f"the graph of {graph.ByteSize() / 1e9:.1f} GB is more than one ONNX file may hold: state "
-            "--half, which stores the weights as float16"
-        )
     if out.exists() and any(out.iterdir()):
         raise WeightsError(f"{out} is not empty: state another --out, since a bundle is never written over")
     out.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=out.parent, prefix=".import-") as scratch:
         folder = Path(scratch, "bundle")
         folder.mkdir()
-        (folder / ONNX).write_bytes(graph.SerializeToString())
+        write_graph(graph, folder / ONNX)
+        _require_sound(folder / ONNX)
         np.savez_compressed(folder / GOLDEN, logits=logits, **views)  # type: ignore[arg-type]
         (folder / CARD).write_text(card, encoding="utf-8")
         difference = golden_difference(write_bundle(folder, fields))
@@ -139,14 +135,20 @@ def _placed(view: ViewSpec, views: tuple[ViewSpec, ...], name: str) -> tuple[Vie
     return (view.model_copy(update={"name": f"{view.name}_{name}"}) if view.name in taken else view), True
 
 
-def _reading(graph: onnx.ModelProto, old: str, new: str) -> onnx.ModelProto:
-    """A copy of the graph that reads its input under another name."""
-    renamed = onnx.ModelProto()
-    renamed.CopyFrom(graph)
-    renamed.graph.input[0].name = new
-    for node in renamed.graph.node:
+def _require_sound(graph: Path) -> None:
+    try:
+        onnx.checker.check_model(graph)
+    except onnx.checker.ValidationError as error:
+        raise ExportError(
+            f"the graph is not sound: {str(error).splitlines()[0]}: nothing was written"
+        ) from error
+
+
+def _read_as(graph: onnx.ModelProto, old: str, new: str) -> None:
+    """Let the graph read its input under another name."""
+    graph.graph.input[0].name = new
+    for node in graph.graph.node:
         node.input[:] = [new if name == old else name for name in node.input]
-    return renamed
 
 
 def _licensed(entered: Entry) -> str:

@@ -18,6 +18,7 @@ from models.spec import ViewSpec
 from models.towers.weights import WeightsError
 from models.views import render
 from trt_build.export import export_graph, forget_origin
+from trt_build.graph_file import read_graph
 from trt_build.halve import halve, round_constants, round_weights
 from trt_build.onnx_file import as_member, read_onnx
 from trt_build.pack import golden_pictures
@@ -83,7 +84,7 @@ def _from_bundle(path: Path) -> Member:
     view = manifest.views[0]
     facts = {"bundle": bundle.id, "training": manifest.training, "licences": manifest.licences}
     return Member(
-        "bundle", view, onnx.load(bundle.onnx), lambda seen: run({view.name: seen}), manifest.tower, facts
+        "bundle", view, read_graph(bundle.onnx), lambda seen: run({view.name: seen}), manifest.tower, facts
     )
 
 

@@ -20,13 +20,12 @@ class MergeError(Exception):
 def merged(ensemble: onnx.ModelProto, member: onnx.ModelProto, name: str) -> onnx.ModelProto:
     """The graph of both. Everything in `member` but its input gets the prefix `name/`. Raises MergeError.
 
-    Both graphs have one output, `logits`; `name` is new in the ensemble.
+    Both graphs have one output, `logits`; `name` is new in the ensemble. Both are changed: large ones are not
+    copied.
     """
     _same_opsets(ensemble, member, name)
-    added = compose.add_prefix(member, f"{name}/", rename_inputs=False)
-    both = onnx.ModelProto()
-    both.CopyFrom(ensemble)
-    graph = both.graph
+    added = compose.add_prefix(member, f"{name}/", rename_inputs=False, inplace=True)
+    graph = ensemble.graph
     known = {value.name: value for value in graph.input}
     before = f"{name}/before"
     for node in graph.node:
@@ -34,7 +33,7 @@ def merged(ensemble: onnx.ModelProto, member: onnx.ModelProto, name: str) -> onn
     graph.node.extend(added.graph.node)
     graph.initializer.extend(added.graph.initializer)
     graph.input.extend(value for value in added.graph.input if value.name not in known)
-    both.functions.extend(added.functions)
+    ensemble.functions.extend(added.functions)
     joined = [before, f"{name}/{LOGITS}"]
     graph.node.append(helper.make_node("Concat", joined, [LOGITS], name=f"{name}/join", axis=1))
     columns = graph.output[0].type.tensor_type.shape.dim
@@ -43,8 +42,7 @@ def merged(ensemble: onnx.ModelProto, member: onnx.ModelProto, name: str) -> onn
     for value in graph.input:
         value.type.tensor_type.shape.dim[0].dim_param = batch
     del graph.value_info[:]  # shapes that were noted with other names for the batch
-    onnx.checker.check_model(both)
-    return both
+    return ensemble
 
 
 def _same_opsets(ensemble: onnx.ModelProto, member: onnx.ModelProto, name: str) -> None:

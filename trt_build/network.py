@@ -10,6 +10,8 @@ from typing import Any
 
 import onnx
 
+from trt_build.graph_file import ONE_FILE, on_disk, weight_bytes
+
 MAX_MESSAGES = 3
 
 
@@ -93,18 +95,28 @@ class Network:
         return bytes(plan)
 
 
-def parse(trt: Any, graph: onnx.ModelProto) -> Network:
-    """A strongly typed network: types come from the graph and nothing else. Raises CompileFault."""
+def parse(trt: Any, graph: onnx.ModelProto, one_file: int = ONE_FILE) -> Network:
+    """A strongly typed network: types come from the graph and nothing else. Raises CompileFault.
+
+    A graph with more than `one_file` bytes of weights is handed over in files.
+    """
     logger, log = process_logger(trt)
     log.clear()
     builder = trt.Builder(logger)
     # Always on in TensorRT 11, where the flag is accepted; must be asked for in 10.
     network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
     parser = trt.OnnxParser(network, logger)
-    if not parser.parse(graph.SerializeToString()):
+    if not _read(parser, graph, one_file):
         faults = [_fault(parser.get_error(index)) for index in range(parser.num_errors)]
         raise CompileFault("the graph is refused: " + "; ".join(faults[:MAX_MESSAGES]))
     return Network(trt, builder, network, parser, log)
+
+
+def _read(parser: Any, graph: onnx.ModelProto, one_file: int) -> bool:
+    if weight_bytes(graph) <= one_file:
+        return bool(parser.parse(graph.SerializeToString()))
+    with on_disk(graph, one_file) as path:
+        return bool(parser.parse_from_file(str(path)))
 
 
 def _fault(error: Any) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import onnx
 import onnxruntime
-from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+from google.protobuf.message import DecodeError, EncodeError  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 from onnx import TensorProto, compose, helper, numpy_helper, version_converter
 from onnxruntime.capi.onnxruntime_pybind11_state import Fail, InvalidArgument, RuntimeException
@@ -21,6 +21,7 @@ from models.importing.classifier import synthetic_class
 from models.importing.preprocessing import Given, Preprocessing
 from models.towers.weights import WeightsError, some
 from trt_build.export import OPSET
+from trt_build.graph_file import copied, on_disk, read_graph
 from trt_build.merge import LOGITS
 
 ENDS = frozenset({"Sigmoid", "Softmax", "LogSoftmax"})
@@ -67,25 +68,25 @@ def read_onnx(path: Path, given: Given, synthetic: int | None) -> OnnxFile:
 
 def as_member(file: OnnxFile) -> onnx.ModelProto:
     """The graph with uint8 view in and `logits` [N, 1] out, in the opset of ours. Raises WeightsError."""
-    model = compose.add_prefix(file.model, "net/")  # no name of theirs is one of ours
+    # No name of theirs is one of ours.
+    model = compose.add_prefix(copied(file.model), "net/", inplace=True)
     if _opset(model) != OPSET:
         try:
             model = version_converter.convert_version(model, OPSET)
-        except (RuntimeError, onnx.checker.ValidationError) as error:
+        except (RuntimeError, EncodeError, onnx.checker.ValidationError) as error:
             reason = str(error).splitlines()[0]
             raise WeightsError(f"{file.path}: export it with opset {OPSET}: {reason}") from error
     del model.graph.value_info[:]
     _name_batch(model)
     _read_view(file, model)
     _one_logit(file, model)
-    onnx.checker.check_model(model)
     return model
 
 
 def _loaded(path: Path) -> onnx.ModelProto:
     try:
-        model = onnx.load(path)
-        onnx.checker.check_model(model)
+        onnx.checker.check_model(path)
+        model = read_graph(path)
     except OSError as error:
         raise WeightsError(f"{path} cannot be read: {error}") from error
     except (DecodeError, onnx.checker.ValidationError) as error:
@@ -162,9 +163,8 @@ def _run(model: onnx.ModelProto, pixels: NDArray[np.float32]) -> NDArray[np.floa
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.log_severity_level = 4  # faults are raised as well
-    session = onnxruntime.InferenceSession(
-        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-    )
+    with on_disk(model) as graph:
+        session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
     entry = model.graph.input[0]
     typed = pixels.astype(FLOATS[entry.type.tensor_type.elem_type])
     result = np.asarray(session.run(None, {entry.name: typed})[0], dtype=np.float32)

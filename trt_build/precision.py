@@ -8,6 +8,8 @@ heads and what is done to their logits. No torch here, so an engine can be built
 """
 
 from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
 
 import ml_dtypes
 import numpy as np
@@ -15,8 +17,14 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper, shape_inference
 
 from models.engine_file import Precision
+from trt_build.graph_file import without_weights
 
 HALVES = {"f16": TensorProto.FLOAT16, "bf16": TensorProto.BFLOAT16}
+NUMPY: dict[int, Any] = {
+    TensorProto.FLOAT: np.float32,
+    TensorProto.FLOAT16: np.float16,
+    TensorProto.BFLOAT16: ml_dtypes.bfloat16,
+}
 BF16_OPSET = 22  # of which the export's operators differ from opset 20's only in that they take bfloat16
 LARGE = 1024  # elements; shapes and axes, whose values shape inference needs, are smaller
 PRODUCTS = frozenset({"Conv", "Gemm", "MatMul"})
@@ -26,33 +34,65 @@ WIDE = frozenset(
 )
 
 
+@dataclass(frozen=True, slots=True)
+class _Constant:
+    """An initialiser to be: made once its type is known, so that a large graph is not held in every type."""
+
+    stored: TensorProto
+    kind: int  # element type
+
+    def tensor(self, name: str) -> TensorProto:
+        """Under that name, in that type."""
+        if self.stored.data_type != self.kind:
+            values = numpy_helper.to_array(self.stored).astype(NUMPY[self.kind])
+            return numpy_helper.from_array(values, name)
+        made = TensorProto()
+        made.CopyFrom(self.stored)
+        made.name = name
+        return made
+
+
+_Constants = dict[str, _Constant]
+
+
 def in_precision(graph: onnx.ModelProto, precision: Precision) -> onnx.ModelProto:
     """A graph that computes the same in `precision`; float32 constants stored narrow are widened first.
 
     Inputs and outputs keep their types. Raises onnx.shape_inference.InferenceError for a faulty graph.
     """
-    widened = onnx.ModelProto()
-    widened.CopyFrom(graph)
-    _widen(widened.graph)
-    _cast_inputs(widened.graph)
-    if precision == "f32":
-        return widened
+    made, constants = without_weights(graph), _widened(graph.graph)
+    _drop_widening(made.graph, constants)
+    _cast_inputs(made.graph)
+    del made.graph.value_info[:]  # types change here
     if precision == "bf16":
-        default = next(opset for opset in widened.opset_import if opset.domain == "")
+        default = next(opset for opset in made.opset_import if opset.domain == "")
         default.version = max(default.version, BF16_OPSET)
-    return _Narrowing(widened, HALVES[precision]).result()
+    if precision != "f32":
+        _Narrowing(made, constants, HALVES[precision]).apply()
+    used = {name for node in made.graph.node for name in node.input}
+    made.graph.initializer.extend(one.tensor(name) for name, one in constants.items() if name in used)
+    return made
 
 
-def _widen(graph: onnx.GraphProto) -> None:
-    """Undo `halve`: a Cast of a constant to float32 becomes a float32 constant."""
-    constants = {weight.name: weight for weight in graph.initializer}
-    for node in list(graph.node):
-        if node.op_type != "Cast" or node.input[0] not in constants or _target(node) != TensorProto.FLOAT:
-            continue
-        weight = constants[node.input[0]]
-        values = numpy_helper.to_array(weight).astype(np.float32)
-        weight.CopyFrom(numpy_helper.from_array(values, node.output[0]))
-        graph.node.remove(node)
+def _widened(graph: onnx.GraphProto) -> _Constants:
+    """Every initialiser, by the name that computing nodes know: behind its Cast where `halve` put one."""
+    stored = {weight.name: weight for weight in graph.initializer}
+    wide = {
+        node.input[0]: node.output[0]
+        for node in graph.node
+        if node.op_type == "Cast" and node.input[0] in stored and _target(node) == TensorProto.FLOAT
+    }
+    return {
+        wide.get(name, name): _Constant(weight, TensorProto.FLOAT if name in wide else weight.data_type)
+        for name, weight in stored.items()
+    }
+
+
+def _drop_widening(graph: onnx.GraphProto, constants: _Constants) -> None:
+    """Remove the nodes whose results are constants now."""
+    kept = [node for node in graph.node if constants.keys().isdisjoint(node.output)]
+    del graph.node[:]
+    graph.node.extend(kept)
 
 
 def _cast_inputs(graph: onnx.GraphProto) -> None:
@@ -65,41 +105,31 @@ def _cast_inputs(graph: onnx.GraphProto) -> None:
     for name in sorted(bytes_in):
         cast = helper.make_node("Cast", [name], [f"{name}.float"], name=f"{name}.float", to=TensorProto.FLOAT)
         graph.node.insert(0, cast)
-    del graph.value_info[:]  # the types between an input and its former cast have changed
 
 
 class _Narrowing:
     """One pass over a float32 graph, in its topological order."""
 
-    def __init__(self, model: onnx.ModelProto, half: int) -> None:
-        self._model, self._half = model, half
-        self._types = _element_types(model)
-        self._constants = {weight.name: weight for weight in model.graph.initializer}
-        self._producers = {name: node for node in model.graph.node for name in node.output}
+    def __init__(self, model: onnx.ModelProto, constants: _Constants, half: int) -> None:
+        """`constants` gets the narrow ones, too."""
+        self._graph, self._constants, self._half = model.graph, constants, half
+        self._types = _element_types(model, constants)
         self._narrow = _narrow_nodes(model.graph, self._types)
         self._now: dict[str, int] = {}  # float tensor -> the type in which it exists in the new graph
         self._casts: dict[tuple[str, int], str] = {}
         self._nodes: list[onnx.NodeProto] = []
 
-    def result(self) -> onnx.ModelProto:
-        """The converted graph."""
-        for node in self._model.graph.node:
-            self._convert(node)
-        for output in self._model.graph.output:
+    def apply(self) -> None:
+        """Convert the graph."""
+        for index, node in enumerate(self._graph.node):
+            self._convert(node, self._half if index in self._narrow else TensorProto.FLOAT)
+        for output in self._graph.output:
             if self._now.get(output.name, TensorProto.FLOAT) != TensorProto.FLOAT:
                 raise ValueError(f"output {output.name} is not float32: no product leads to it in the graph")
-        graph = self._model.graph
-        del graph.node[:]
-        graph.node.extend(self._nodes)
-        del graph.value_info[:]
-        used = {name for node in self._nodes for name in node.input}
-        kept = [weight for weight in self._constants.values() if weight.name in used]
-        del graph.initializer[:]
-        graph.initializer.extend(kept)
-        return self._model
+        del self._graph.node[:]
+        self._graph.node.extend(self._nodes)
 
-    def _convert(self, node: onnx.NodeProto) -> None:
-        wanted = self._half if id(node) in self._narrow else TensorProto.FLOAT
+    def _convert(self, node: onnx.NodeProto, wanted: int) -> None:
         made = onnx.NodeProto()
         made.CopyFrom(node)
         for index, name in enumerate(node.input):
@@ -120,43 +150,38 @@ class _Narrowing:
             made = f"{name}.{TensorProto.DataType.Name(wanted).lower()}"
             self._casts[name, wanted] = made
             if name in self._constants:
-                self._constants[made] = _narrowed(self._constants[name], made, wanted)
+                self._constants[made] = _Constant(self._constants[name].stored, wanted)
             else:
                 self._nodes.append(helper.make_node("Cast", [name], [made], name=made, to=wanted))
         return self._casts[name, wanted]
 
 
-def _element_types(model: onnx.ModelProto) -> dict[str, int]:
+def _element_types(model: onnx.ModelProto, constants: _Constants) -> dict[str, int]:
     """Tensor name -> element type. Large constants go in as inputs: a message may not exceed 2 GB."""
-    light = onnx.ModelProto(ir_version=model.ir_version, opset_import=model.opset_import)
-    light.graph.name = model.graph.name
-    light.graph.node.extend(model.graph.node)
-    light.graph.input.extend(model.graph.input)
-    light.graph.output.extend(model.graph.output)
-    for weight in model.graph.initializer:
-        if np.prod(weight.dims) < LARGE:
-            light.graph.initializer.append(weight)
+    light = without_weights(model)
+    for name, one in constants.items():
+        if np.prod(one.stored.dims) < LARGE:
+            light.graph.initializer.append(one.tensor(name))
         else:
-            described = helper.make_tensor_value_info(weight.name, weight.data_type, weight.dims)
-            light.graph.input.append(described)
+            light.graph.input.append(helper.make_tensor_value_info(name, one.kind, one.stored.dims))
     inferred = shape_inference.infer_shapes(light, strict_mode=True).graph
     values = [*inferred.value_info, *inferred.input, *inferred.output]
     types = {value.name: value.type.tensor_type.elem_type for value in values}
-    return types | {weight.name: weight.data_type for weight in inferred.initializer}
+    return types | {name: one.kind for name, one in constants.items()}
 
 
 def _narrow_nodes(graph: onnx.GraphProto, types: dict[str, int]) -> set[int]:
-    """The ids of the nodes that run in half: behind a first product and before a last one."""
+    """The indices of the nodes that run in half: behind a first product and before a last one."""
     after, products = set[str](), set[int]()  # tensors behind a product
-    for node in graph.node:
+    for index, node in enumerate(graph.node):
         if node.op_type in PRODUCTS or not after.isdisjoint(node.input):
             after.update(node.output)
-            products.add(id(node))
+            products.add(index)
     before, narrow = set[str](), set[int]()  # tensors that some product still reads
-    for node in reversed(graph.node):
+    for index, node in reversed(list(enumerate(graph.node))):
         leads = not before.isdisjoint(node.output)
-        if leads and id(node) in products and node.op_type not in WIDE and _floats(node, types):
-            narrow.add(id(node))
+        if leads and index in products and node.op_type not in WIDE and _floats(node, types):
+            narrow.add(index)
         if leads or node.op_type in PRODUCTS:
             before.update(node.input)
     return narrow
@@ -165,12 +190,6 @@ def _narrow_nodes(graph: onnx.GraphProto, types: dict[str, int]) -> set[int]:
 def _floats(node: onnx.NodeProto, types: dict[str, int]) -> bool:
     names: Iterable[str] = (*node.input, *node.output)
     return any(types.get(name) == TensorProto.FLOAT for name in names)
-
-
-def _narrowed(weight: onnx.TensorProto, name: str, wanted: int) -> onnx.TensorProto:
-    values = numpy_helper.to_array(weight)
-    kind = np.float16 if wanted == TensorProto.FLOAT16 else ml_dtypes.bfloat16
-    return numpy_helper.from_array(values.astype(kind), name)
 
 
 def _target(node: onnx.NodeProto) -> int:

@@ -8,6 +8,7 @@ from models.bundle import CARD, Bundle
 from models.ensemble import Branch, Ensemble, Feature
 from models.spec import ViewSpec
 from models.towers.tiny import TinyTower
+from trt_build.graph_file import ONE_FILE
 from trt_build.pack import pack
 
 VIEWS = [
@@ -33,10 +34,15 @@ def tiny_ensemble(seed: int = 0) -> Ensemble:
     return Ensemble(tower, branches, VIEWS, [view for view, _ in DETECTORS.values()]).eval()
 
 
-def write_tiny_bundle(path: Path, seed: int = 0) -> Bundle:
-    """Export `tiny_ensemble(seed)` with golden logits into the folder `path` (made if missing)."""
+def write_tiny_bundle(path: Path, seed: int = 0, one_file: int = ONE_FILE) -> Bundle:
+    """Export `tiny_ensemble(seed)` with golden logits into the folder `path` (made if missing).
+
+    `one_file` 0 puts its weights into a data file beside the graph, as those of large towers are.
+    """
     path.mkdir(parents=True, exist_ok=True)
     (path / CARD).write_text(
         "# tiny\n\nRandom weights, for tests: its scores mean nothing.\n", encoding="utf-8"
     )
-    return pack(tiny_ensemble(seed), "tiny", {"data": "none: random weights", "seed": seed}, {}, path)
+    return pack(
+        tiny_ensemble(seed), "tiny", {"data": "none: random weights", "seed": seed}, {}, path, one_file
+    )

@@ -33,6 +33,15 @@ def test_every_precision_of_a_bundle_compiles(graph: onnx.ModelProto, precision:
     assert done.plan_bytes > graph.ByteSize()
 
 
+def test_a_graph_with_its_weights_in_a_file_compiles(graph: onnx.ModelProto) -> None:
+    """As graphs beyond 2 GiB are handed over; the file is gone before the build."""
+    network = parse(tensorrt_rtx, in_precision(graph, "f32"), one_file=0)
+    config = network.config([BatchRange(1, 1, 1)])
+    config.num_compute_capabilities = 1
+    config.set_compute_capability(tensorrt_rtx.ComputeCapability.SM89, 0)
+    assert len(network.build(config)) > graph.ByteSize()
+
+
 @pytest.mark.skipif(not BUNDLED.exists(), reason="this checkout has no default bundle")
 def test_the_bundle_that_ships_compiles() -> None:
     assert compile_check(onnx.load(load_bundle(BUNDLED).onnx), "f16").nodes > 100

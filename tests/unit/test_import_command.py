@@ -189,6 +189,9 @@ def onnx_file(folder: Path) -> Source:
     onnx.save(
         helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8),
         folder / "theirs.onnx",
+        save_as_external_data=True,  # as large networks are saved
+        location=f"{folder.name}.weights",
+        size_threshold=64,
     )
 
     def forward() -> float:
