@@ -23,6 +23,7 @@ from models.policy_fit import Chosen, Rates
 from models.scoring import BATCH, Scored, open_engine, probabilities, score
 from models.spec import Manifest, Quantisation
 from models.views import render_all
+from trt_build.graph_file import read_graph, write_graph
 from trt_build.int8 import Views, quantised
 from trt_build.verify import run_onnx
 
@@ -58,7 +59,7 @@ def quantise_bundle(
     CalibrationError.
     """
     _require(bundle, split, out)
-    graph = quantised(onnx.load(bundle.onnx), _batches(bundle.manifest, split.train))
+    graph = quantised(read_graph(bundle.onnx), _batches(bundle.manifest, split.train))
     out.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=out.parent, prefix=".int8-") as scratch:
         folder = Path(scratch, "bundle")
@@ -137,7 +138,7 @@ def _batches(manifest: Manifest, pictures: Sequence[Picture]) -> list[Views]:
 
 def _written(folder: Path, bundle: Bundle, graph: onnx.ModelProto) -> Bundle:
     """The bundle with this graph; golden logits are this graph's own, by the reference runtime."""
-    (folder / ONNX).write_bytes(graph.SerializeToString())
+    write_graph(graph, folder / ONNX)
     views, _ = bundle.golden()
     np.savez_compressed(folder / GOLDEN, logits=run_onnx(folder / ONNX, views), **views)  # type: ignore[arg-type]
     (folder / CARD).write_bytes((bundle.path / CARD).read_bytes())
