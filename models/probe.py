@@ -3,6 +3,7 @@
 UnivFD (Ojha et al., CVPR 2023) reads the joint embedding of the last block. On strong towers such a head
 beats specialised detectors in the wild (arXiv 2602.01738); `blocks` lets it read several blocks at once.
 The head is not trained by steps: logistic regression on frozen features has one optimum (`models.probe_fit`).
+`matched` adds a second linear rule on the same features (`models.matched_filter`); the sum is one head.
 """
 
 from collections.abc import Sequence
@@ -18,9 +19,13 @@ class Probe(nn.Module):
 
     name = "probe"
 
-    def __init__(self, tower: Tower, start: int, *, blocks: Sequence[int] = ()) -> None:
-        """`blocks`: indices of the blocks to read; none means the joint embedding, as UnivFD does."""
+    def __init__(self, tower: Tower, start: int, *, blocks: Sequence[int] = (), matched: float = 0.0) -> None:
+        """`blocks`: indices of the blocks to read; none means the joint embedding, as UnivFD does.
+
+        `matched`: weight of the matched filter beside logistic regression, both at unit spread on reals.
+        """
         super().__init__()
+        self.matched = matched
         taps = tuple(sorted(blocks))
         self.branch = Branch(self.name, tower, start, "blocks" if taps else "joint", taps)
         self.branch.blocks.requires_grad_(False)

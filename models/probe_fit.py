@@ -2,6 +2,7 @@
 
 Each training picture is seen `COPIES` times: once untouched, then through draws of the augmentation that
 a photograph and its doubles share. Validation pictures choose the strength of the penalty by macro AUC.
+A probe's `matched` adds the matched filter (`models.matched_filter`) to what was found.
 """
 
 from collections import Counter
@@ -19,6 +20,7 @@ from models.augment import NONE, Strength, draw_chain
 from models.data import load
 from models.ensemble import to_pixels
 from models.layouts import Picture
+from models.matched_filter import matched_filter
 from models.metrics import auc
 from models.probe import Probe
 from models.spec import ViewSpec
@@ -86,10 +88,28 @@ def fit_probe(
         if reached > best:
             best, choice, head = reached, strength, model
     assert head is not None
-    _set_head(
-        frozen.probe, head.coef_[0] / std, float(head.intercept_[0]) - float(head.coef_[0] @ (mean / std))
-    )
+    weight = head.coef_[0] / std
+    bias = float(head.intercept_[0]) - float(weight @ mean)
+    if frozen.probe.matched:
+        seen = rows.reshape(len(train), each, -1)
+        weight, bias = _with_filter(weight, seen, train, frozen.probe.matched)
+    _set_head(frozen.probe, weight, bias)
     return choice
+
+
+def _with_filter(
+    weight: NDArray[np.float64], seen: Array, train: Sequence[Picture], share: float
+) -> tuple[NDArray[np.float64], float]:
+    """The head with `share` of the matched filter, both rules at the spread that the head has on reals.
+
+    Features [N, copies, F]; 0 lies halfway between the classes' means. Raises LayoutError.
+    """
+    labels = np.array([picture.label for picture in train])
+    reals, fakes = (seen[labels == label].reshape(-1, seen.shape[-1]) for label in (0, 1))
+    second = matched_filter(seen, train)
+    spread = float((reals @ weight).std()) / float((reals @ second).std())
+    both = weight + share * spread * second
+    return both, -float((reals.mean(axis=0) + fakes.mean(axis=0)) @ both) / 2
 
 
 def picture_weights(pictures: Sequence[Picture], family_weights: Mapping[str, float]) -> NDArray[np.float64]:

@@ -13,6 +13,7 @@ from models.augment import NONE
 from models.data import load_at
 from models.ensemble import Ensemble
 from models.layouts import Picture, scan
+from models.matched_filter import matched_filter
 from models.metrics import auc
 from models.probe import Probe
 from models.probe_fit import FILE, Frozen, fit_probe, picture_weights
@@ -69,6 +70,24 @@ def test_what_is_served_is_the_regression_on_standardised_features(
     assert served == pytest.approx(expected, abs=1e-3)
     truth = np.array([picture.label for picture in validation])
     assert auc(served[truth == 0], served[truth == 1]) > 0.9
+
+
+def test_the_matched_filter_stands_beside_the_regression_at_its_spread(
+    pictures: list[Picture], tmp_path: Path
+) -> None:
+    alone, both = frozen(), frozen()
+    both.probe.matched = 2.0
+    for one in (alone, both):
+        fit(one, pictures, [], tmp_path)
+    rows = np.load(tmp_path / FILE)["fitted"]
+    labels = np.repeat([picture.label for picture in pictures], 3)
+    first, sum_of_two = (one.probe.branch.head.weight[0].detach().numpy() for one in (alone, both))
+    second = matched_filter(rows.reshape(len(pictures), 3, -1), pictures)
+    spread = [(rows[labels == 0] @ weights).std() for weights in (first, second, sum_of_two - first)]
+    assert spread[2] == pytest.approx(2 * spread[0], rel=1e-3)
+    assert np.corrcoef(second, sum_of_two - first)[0, 1] > 0.999
+    logits = rows @ sum_of_two + both.probe.branch.head.bias.detach().numpy()
+    assert logits[labels == 0].mean() == pytest.approx(-logits[labels == 1].mean(), rel=1e-2)
 
 
 def test_features_that_lie_there_are_not_computed_again(pictures: list[Picture], tmp_path: Path) -> None:
