@@ -135,6 +135,7 @@ def test_what_was_stored_before_the_counts_is_counted_by_the_upgrade(store: Stor
         before = connection.execute("SELECT * FROM daily_verdicts ORDER BY 1, 2, 3, 4, 5").fetchall()
         connection.execute(
             "DROP TABLE daily_counts CASCADE; DROP FUNCTION count_verdicts CASCADE;"
+            "ALTER TABLE reviews DROP COLUMN uploaded_at;"
             "CREATE VIEW daily_verdicts AS SELECT 1 AS day; UPDATE alembic_version SET version_num = '0003'"
         )
     assert upgrade(database_url) == []
