@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from models.bundle import load_bundle
-from models.commands.options import Data, HeldOut
+from models.commands.options import Data, HeldOut, SuspiciousRate, SyntheticRate
 
 if TYPE_CHECKING:
     from models.spec import Quantisation
@@ -22,12 +22,8 @@ def quantise(
     max_auc_loss: Annotated[
         float, typer.Option(min=0, max=0.5, help="AUC that a detector, or the score, may lose")
     ] = 0.005,
-    synthetic_rate: Annotated[
-        float, typer.Option(min=1e-4, max=0.5, help="share of real photographs that may be called synthetic")
-    ] = 0.01,
-    suspicious_rate: Annotated[
-        float, typer.Option(min=1e-4, max=0.5, help="share that may be called suspicious or synthetic")
-    ] = 0.1,
+    synthetic_rate: SyntheticRate = 0.01,
+    suspicious_rate: SuspiciousRate = 0.1,
 ) -> None:
     """Make an int8 bundle for CPUs, if no detector loses AUC by it, and calibrate it anew.
 
@@ -39,6 +35,8 @@ def quantise(
     from models.policy_fit import Rates
     from trt_build.quantise import quantise_bundle
 
+    if synthetic_rate > suspicious_rate:
+        raise typer.BadParameter("it includes the other", param_hint="--suspicious-rate")
     loaded = load_bundle(bundle)
     held = loaded.manifest.training.get("held_out", []) if hold_out is None else hold_out
     split = split_pictures(scan(data), holdout=parse_holdout(held))

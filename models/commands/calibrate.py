@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.table import Table
 
 from models.bundle import BUNDLED, load_bundle
-from models.commands.options import BundlePath, Data, HeldOut
+from models.commands.options import BundlePath, Data, HeldOut, SuspiciousRate, SyntheticRate
 
 if TYPE_CHECKING:
     from models.policy_fit import Chosen
@@ -17,12 +17,8 @@ def calibrate(
     data: Data,
     bundle: BundlePath = BUNDLED,
     hold_out: HeldOut = None,
-    synthetic_rate: Annotated[
-        float, typer.Option(min=1e-4, max=0.5, help="share of real photographs that may be called synthetic")
-    ] = 0.01,
-    suspicious_rate: Annotated[
-        float, typer.Option(min=1e-4, max=0.5, help="share that may be called suspicious or synthetic")
-    ] = 0.1,
+    synthetic_rate: SyntheticRate = 0.01,
+    suspicious_rate: SuspiciousRate = 0.1,
     disagreement_rate: Annotated[
         float,
         typer.Option(

@@ -12,3 +12,9 @@ HeldOut = Annotated[
     list[str] | None, typer.Option(help="real source or generator family to leave out; repeatable")
 ]
 BundlePath = Annotated[Path, typer.Argument(help="bundle folder")]
+SyntheticRate = Annotated[
+    float, typer.Option(min=1e-4, max=0.5, help="share of real photographs that may be called synthetic")
+]
+SuspiciousRate = Annotated[
+    float, typer.Option(min=1e-4, max=0.5, help="share that may be called suspicious or synthetic")
+]
