@@ -126,7 +126,8 @@ class Worker:
 
     async def _end(self, app: faust.App) -> None:
         try:
-            await asyncio.wait_for(app.stop(), self._settings.rebalance_drain_s + FAREWELL_S)
+            async with asyncio.timeout(self._settings.rebalance_drain_s + FAREWELL_S):
+                await app.stop()
         except Exception as error:
             log.debug("the shell did not stop in order", exc_info=error)
 

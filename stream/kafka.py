@@ -1,8 +1,9 @@
 """Kafka as the rest of the service and the commands need it: options, topics, offsets, ranges, publishing."""
 
 import asyncio
+import logging
 import ssl
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -14,10 +15,13 @@ from aiokafka.errors import KafkaError, for_code
 from stream.errors import ConfigError, Outage
 from stream.settings import Settings
 
+log = logging.getLogger("pixassay")
+
 PART = "kafka"
 _TOPIC_EXISTS = 36
 _REQUEST_MS = 10_000
 _READ_MS = 10_000
+ANSWER_S = 10.0  # longest wait for the broker's answer before it counts as away
 # How old a consumer's view of the topics may be. A broker that has just come up may not know a topic
 # yet; the group then assigns none of it until the view is renewed.
 METADATA_MS = 10_000
@@ -78,7 +82,19 @@ async def started(client: Any) -> AsyncIterator[Any]:
             await client.start()
             yield client
     finally:
-        await client.stop()
+        await farewell(client.stop())
+
+
+async def farewell(closing: Awaitable[Any]) -> None:
+    """Close a client: best effort, for a bounded time.
+
+    Two cancellations that meet in aiokafka's fetcher can leave its own farewell waiting for ever.
+    """
+    try:
+        async with asyncio.timeout(ANSWER_S):
+            await closing
+    except (KafkaError, OSError, TimeoutError) as error:
+        log.debug("a client did not leave Kafka in order: %r", error)
 
 
 async def ensure_topics(settings: Settings) -> None:
@@ -141,7 +157,8 @@ async def committed_offsets(settings: Settings, topic: str) -> dict[int, int]:
     partitions = await _partitions(settings, topic)
     async with _reader(settings, group_id=settings.group) as consumer:
         consumer.assign(partitions)
-        found = {partition.partition: await consumer.committed(partition) for partition in partitions}
+        async with asyncio.timeout(ANSWER_S):  # the client itself asks for ever
+            found = {partition.partition: await consumer.committed(partition) for partition in partitions}
     return {partition: offset for partition, offset in found.items() if offset is not None}
 
 
@@ -211,7 +228,7 @@ async def _admin(settings: Settings) -> AsyncIterator[AIOKafkaAdminClient]:
             await admin.start()
             yield admin
     finally:
-        await admin.close()
+        await farewell(admin.close())
 
 
 @asynccontextmanager

@@ -8,7 +8,7 @@ part that is away: memory stays bounded, the group membership stays alive.
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Iterable
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any
@@ -18,7 +18,7 @@ from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
 
 from stream.errors import Outage
 from stream.events import parse_record
-from stream.kafka import METADATA_MS, PART, client_options
+from stream.kafka import ANSWER_S, METADATA_MS, PART, client_options, farewell
 from stream.offsets import OffsetTracker, Partition, Ticket
 from stream.pipeline import Part, Pipeline
 from stream.retry import pauses
@@ -31,7 +31,6 @@ log = logging.getLogger("pixassay")
 
 POLL_S = 0.2  # longest wait for records, and so for noticing that we are to stop
 KEEP_ALIVE_S = 1.0  # a paused consumer is polled this often, so that the client does not leave the group
-ANSWER_S = 10.0  # longest wait for the broker's answer before it counts as away
 WATCH_S = 2.0  # seconds between two looks at the broker
 LONGEST_SPAN = 50_000  # offsets that one stuck upload may hold up before its partition is paused
 MOST_RECORDS = 500  # taken from the client at a time
@@ -79,7 +78,7 @@ class Lane:
             yield consumer
         finally:
             await self.release(consumer, _names(consumer.assignment()))
-            await _answered(consumer.stop())
+            await farewell(consumer.stop())
 
     def _options(self) -> dict[str, Any]:
         session_ms = round(self._settings.session_timeout_s * 1000)
@@ -177,7 +176,8 @@ class Lane:
         try:
             if offsets:
                 places = {TopicPartition(*partition): offset for partition, offset in offsets.items()}
-                await asyncio.wait_for(consumer.commit(places), ANSWER_S)
+                async with asyncio.timeout(ANSWER_S):
+                    await consumer.commit(places)
                 self._tracker.committed(offsets)
         except (CommitFailedError, IllegalStateError) as error:
             log.debug("not committed, the group has re-assigned: %s", error)
@@ -191,7 +191,8 @@ class Lane:
         while True:
             await asyncio.sleep(WATCH_S)
             try:
-                self._telemetry.lags = await asyncio.wait_for(self._lag(consumer), ANSWER_S)
+                async with asyncio.timeout(ANSWER_S):
+                    self._telemetry.lags = await self._lag(consumer)
             except IllegalStateError as error:
                 log.debug("no lag, the group re-assigns: %s", error)
             except (KafkaError, TimeoutError) as error:
@@ -205,6 +206,8 @@ class Lane:
             return {}
         ends, lag = await consumer.end_offsets(places), dict[Partition, int]()
         for place, end in ends.items():
+            if place not in consumer.assignment():
+                continue  # taken from us while we waited
             mark = self._tracker.watermark(_name(place))
             end = max(end, consumer.highwater(place) or 0)  # Tansu's answer may lie inside its last batch
             lag[_name(place)] = end - (await consumer.position(place) if mark is None else mark)
@@ -257,11 +260,3 @@ def _name(partition: TopicPartition) -> Partition:
 
 def _names(partitions: Iterable[TopicPartition]) -> set[Partition]:
     return {_name(partition) for partition in partitions}
-
-
-async def _answered(action: Awaitable[Any]) -> None:
-    """A farewell to the broker: best effort, for a bounded time."""
-    try:
-        await asyncio.wait_for(action, ANSWER_S)
-    except (KafkaError, OSError, TimeoutError) as error:
-        log.debug("the consumer did not leave the group in order: %r", error)

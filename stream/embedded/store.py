@@ -18,6 +18,9 @@ from stream.errors import ConfigError
 
 _ACCESS_KEY = "pixassay"
 _REGION = "us-east-1"
+# A bucket takes volumes of its own, which grow as they fill. Left alone the server allows as many
+# as would fit on the disk if all were full: with 25 GB free it refuses to write to the 24th bucket.
+_VOLUMES = 100_000
 _TAKEN = {"BucketAlreadyOwnedByYou", "BucketAlreadyExists"}
 _PORTS = (
     "master.port",
@@ -141,6 +144,7 @@ class SeaweedFS(Server):
             "-master.resumeState=false",
             f"-s3.config={config}",
         ]  # it would call home otherwise
+        command.append(f"-volume.max={_VOLUMES}")
         self._resources.callback(self._remove_sockets)
         # Killed rather than asked: its own farewell takes over 10 s.
         return Child(self.name, command, folder, stop_signal=signal.SIGKILL)

@@ -1,5 +1,6 @@
 """The embedded servers answer, come back on the same address, and never outlive their owner."""
 
+import json
 import os
 import shutil
 import signal
@@ -11,6 +12,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.request import urlopen
 
 import psycopg
 import pytest
@@ -92,6 +94,14 @@ def test_seaweedfs_keeps_objects_over_a_restart(fresh_seaweedfs: SeaweedFS) -> N
     fresh_seaweedfs.restart()
     found = fresh_seaweedfs.client().get_object(Bucket="kept", Key="a folder/b+c.jpg")
     assert found["Body"].read() == b"bytes"
+
+
+def test_seaweedfs_has_room_for_many_buckets_on_a_full_disk(seaweedfs: SeaweedFS) -> None:
+    """Each bucket takes volumes, a few for a small one; the server's own limit follows the free space."""
+    master = f"http://{LOOPBACK}:{seaweedfs.ports[0]}/dir/status"
+    with urlopen(master, timeout=10) as answer:
+        topology = json.load(answer)["Topology"]
+    assert topology["Max"] > 10_000
 
 
 def test_seaweedfs_refuses_strangers(seaweedfs: SeaweedFS) -> None:
