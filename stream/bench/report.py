@@ -11,6 +11,7 @@ from importlib.util import find_spec
 from typing import Any
 
 from models.bundle import load_bundle
+from stream.bench.arithmetic import matrix_gflops, network_gflop
 from stream.bench.contestants import LANE, LIMIT, NAIVE
 from stream.bench.decoding import decode_rate, rates_by_kind
 from stream.bench.lane import Figures, Sizes, measure_lane
@@ -68,9 +69,23 @@ def measure(extent: Extent, say: Say) -> Report:
     report["decode_images_per_core_by_kind"] = {kind: round(each, 1) for kind, each in kinds.items()}
     say("shared prefix")
     report |= _shared_prefix(extent.prefix)
-    report |= _lane(measure_lane(settings, pictures, extent.sizes, say))
+    figures = measure_lane(settings, pictures, extent.sizes, say)
+    report |= _lane(figures)
+    say("arithmetic")
+    report |= _arithmetic(network_gflop(bundle.onnx), matrix_gflops(), figures)
     report["seconds"] = round(time.monotonic() - began)
     return report
+
+
+def _arithmetic(network: float, core: float, figures: Figures) -> Report:
+    """How far the lane could lead if every core did nothing but its first look's products, at this rate."""
+    most = cores() * core / network
+    naive = NAIVE in figures.laps
+    return {
+        "network_gflop_per_image": round(network, 2),
+        "matrix_gflops_per_core": round(core, 1),
+        "lane_over_naive_at_most": round(most / figures.rate(NAIVE), 2) if naive else NO_TORCH,
+    }
 
 
 def _lane(figures: Figures) -> Report:

@@ -6,8 +6,12 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
+import onnx
 import pytest
+from onnx import TensorProto, helper, numpy_helper
 
+from stream.bench.arithmetic import network_gflop
 from stream.bench.contest import Contestant, Lap
 from stream.bench.lane import Figures
 from stream.bench.page import BEGIN, END, write_page
@@ -15,11 +19,35 @@ from stream.bench.processor import cpu_seconds, family
 from stream.errors import PixassayError
 from trt_build.bench.prefix import arithmetic_gain
 
+SHAPES: dict[str, list[str | int | None]] = {"in": ["batch", 3, 8, 8], "out": ["batch", 10]}
+
 
 def test_the_arithmetic_gain_of_a_shared_prefix() -> None:
     assert arithmetic_gain(12, 0) == 1
     assert arithmetic_gain(12, 6) == 1.5
     assert arithmetic_gain(12, 9) == 2
+
+
+def test_the_products_of_a_network_are_counted_by_hand(tmp_path: Path) -> None:
+    """Full and depthwise convolution of 8 x 8 pixels, then a matrix; any batch, one picture counts."""
+    weights = {"full": (4, 3, 3, 3), "depthwise": (4, 1, 3, 3), "matrix": (4 * 8 * 8, 10)}
+    ends = [helper.make_tensor_value_info(n, TensorProto.FLOAT, s) for n, s in SHAPES.items()]
+    graph = helper.make_graph(
+        [
+            helper.make_node("Conv", ["in", "full"], ["a"], pads=[1] * 4),
+            helper.make_node("Conv", ["a", "depthwise"], ["b"], pads=[1] * 4, group=4),
+            helper.make_node("Flatten", ["b"], ["c"]),
+            helper.make_node("MatMul", ["c", "matrix"], ["out"]),
+        ],
+        "counted",
+        ends[:1],
+        ends[1:],
+        [numpy_helper.from_array(np.ones(shape, np.float32), name) for name, shape in weights.items()],
+    )
+    file = tmp_path / "counted.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10), file)
+    terms = 4 * 64 * 27 + 4 * 64 * 9 + 256 * 10
+    assert network_gflop(file) == pytest.approx(2 * terms / 1e9)
 
 
 def test_ratios_are_taken_within_rounds() -> None:
@@ -64,6 +92,9 @@ REPORT = {
     "lane_over_limit": 0.955,
     "lane_over_limit_by_cpu": 0.88,
     "lane_over_naive": "needs torch",
+    "network_gflop_per_image": 3.1,
+    "matrix_gflops_per_core": 60.0,
+    "lane_over_naive_at_most": "needs torch",
     "latency_ms_at_half_load": {"p50": 101, "p95": 202, "p99": 303},
     "worker_memory_mb": {"before": 400, "with_backlog": 450},
     "shared_prefix_share": "needs torch",
