@@ -57,8 +57,8 @@ def process_logger(trt: Any) -> tuple[Any, Log]:
         def log(self, severity: Any, message: str) -> None:
             if severity in (trt.ILogger.ERROR, trt.ILogger.INTERNAL_ERROR):
                 log.errors.append(message.strip())
-            elif severity == trt.ILogger.WARNING:
-                log.warnings.append(message.strip())
+            elif severity == trt.ILogger.WARNING and message.strip() not in log.warnings:
+                log.warnings.append(message.strip())  # once: it repeats some for every node
 
     return Logger(), log
 

@@ -14,6 +14,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 import onnx
+from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper, shape_inference
 
 from models.engine_file import Precision
@@ -28,6 +29,9 @@ NUMPY: dict[int, Any] = {
 BF16_OPSET = 22  # of which the export's operators differ from opset 20's only in that they take bfloat16
 LARGE = 1024  # elements; shapes and axes, whose values shape inference needs, are smaller
 PRODUCTS = frozenset({"Conv", "Gemm", "MatMul"})
+# A weight of a quantised product is dequantised in the product's own type: a Cast in between would hide from
+# TensorRT that the two belong together.
+STARTS = PRODUCTS | {"DequantizeLinear"}
 WIDE = frozenset(
     {"LayerNormalization", "GlobalAveragePool", "LpNormalization"}
     | {f"Reduce{kind}" for kind in ("L2", "Max", "Mean", "Sum", "SumSquare")}
@@ -44,7 +48,7 @@ class _Constant:
     def tensor(self, name: str) -> TensorProto:
         """Under that name, in that type."""
         if self.stored.data_type != self.kind:
-            values = numpy_helper.to_array(self.stored).astype(NUMPY[self.kind])
+            values = _cast(numpy_helper.to_array(self.stored), NUMPY[self.kind])
             return numpy_helper.from_array(values, name)
         made = TensorProto()
         made.CopyFrom(self.stored)
@@ -53,6 +57,14 @@ class _Constant:
 
 
 _Constants = dict[str, _Constant]
+
+
+def _cast(values: NDArray[Any], kind: Any) -> NDArray[Any]:
+    """In that type; what would become zero becomes the least number: TensorRT takes no scale of zero."""
+    made = values.astype(kind)
+    lost = (made == 0) & (values != 0)
+    made[lost] = np.nextafter(made[lost], np.sign(values[lost]).astype(kind))
+    return made
 
 
 def in_precision(graph: onnx.ModelProto, precision: Precision) -> onnx.ModelProto:
@@ -98,11 +110,13 @@ def _drop_widening(graph: onnx.GraphProto, constants: _Constants) -> None:
 def _cast_inputs(graph: onnx.GraphProto) -> None:
     """Cast uint8 inputs where they enter: TensorRT can do nothing else with that type."""
     bytes_in = {i.name for i in graph.input if i.type.tensor_type.elem_type == TensorProto.UINT8}
+    cast_here = set[str]()  # none, where the graph was given a precision before
     for node in graph.node:
         for index, name in enumerate(node.input):
-            if name in bytes_in:
+            if name in bytes_in and node.op_type != "Cast":
                 node.input[index] = f"{name}.float"
-    for name in sorted(bytes_in):
+                cast_here.add(name)
+    for name in sorted(cast_here):
         cast = helper.make_node("Cast", [name], [f"{name}.float"], name=f"{name}.float", to=TensorProto.FLOAT)
         graph.node.insert(0, cast)
 
@@ -174,7 +188,7 @@ def _narrow_nodes(graph: onnx.GraphProto, types: dict[str, int]) -> set[int]:
     """The indices of the nodes that run in half: behind a first product and before a last one."""
     after, products = set[str](), set[int]()  # tensors behind a product
     for index, node in enumerate(graph.node):
-        if node.op_type in PRODUCTS or not after.isdisjoint(node.input):
+        if node.op_type in STARTS or not after.isdisjoint(node.input):
             after.update(node.output)
             products.add(index)
     before, narrow = set[str](), set[int]()  # tensors that some product still reads

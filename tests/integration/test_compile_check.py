@@ -16,6 +16,7 @@ from stream.engines.tensorrt_seam import DeviceFault
 from tests.gpu.here import why_no_gpu
 from trt_build.cli import app
 from trt_build.compile_check import compile_check, large_ensemble
+from trt_build.int8 import quantised
 from trt_build.network import BatchRange, CompileFault, parse
 from trt_build.precision import in_precision
 
@@ -31,6 +32,19 @@ def graph(tiny_bundle: Bundle) -> onnx.ModelProto:
 def test_every_precision_of_a_bundle_compiles(graph: onnx.ModelProto, precision: Precision) -> None:
     done = compile_check(graph, precision)
     assert done.plan_bytes > graph.ByteSize()
+
+
+@pytest.fixture(scope="module")
+def int8(graph: onnx.ModelProto, tiny_bundle: Bundle) -> onnx.ModelProto:
+    return quantised(graph, [tiny_bundle.golden()[0]])
+
+
+@pytest.mark.parametrize("precision", ["f32", "f16"])
+def test_an_int8_graph_compiles_with_its_rest_in_either_precision(
+    int8: onnx.ModelProto, precision: Precision
+) -> None:
+    done = compile_check(int8, precision)
+    assert done.nodes > len(int8.graph.node) / 2
 
 
 def test_a_graph_with_its_weights_in_a_file_compiles(graph: onnx.ModelProto) -> None:

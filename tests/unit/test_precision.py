@@ -11,6 +11,7 @@ from onnx.reference import ReferenceEvaluator
 
 from models.bundle import Bundle
 from models.engine_file import Precision
+from trt_build.int8 import quantised
 from trt_build.precision import PRODUCTS, in_precision
 
 HALF = {"f16": TensorProto.FLOAT16, "bf16": TensorProto.BFLOAT16}
@@ -108,3 +109,46 @@ def test_a_graph_of_one_product_stays_wide() -> None:
         opset_imports=[helper.make_opsetid("", 20)],
     )
     assert set(types(in_precision(model, "f16")).values()) == {TensorProto.UINT8, TensorProto.FLOAT}
+
+
+def test_what_is_in_a_precision_can_be_given_another(graph: onnx.ModelProto) -> None:
+    once, twice = (
+        Counter(node.SerializeToString() for node in in_precision(model, "f16").graph.node)
+        for model in (graph, in_precision(graph, "f32"))
+    )
+    assert twice == once
+
+
+@pytest.mark.parametrize("precision", ["f16", "bf16"])
+def test_quantised_weights_reach_their_products_with_no_cast_between(
+    tiny_bundle: Bundle, graph: onnx.ModelProto, precision: Precision
+) -> None:
+    model = in_precision(quantised(graph, [tiny_bundle.golden()[0]]), precision)
+    makers = {name: node for node in model.graph.node for name in node.output}
+    products = [node for node in model.graph.node if node.op_type in PRODUCTS]
+    dequantised = [
+        [makers[name].op_type for name in node.input[:2]]
+        for node in products
+        if node.input[1] in makers and makers[node.input[1]].op_type == "DequantizeLinear"
+    ]
+    assert len(dequantised) > len(products) / 3
+    assert all(kinds == ["DequantizeLinear", "DequantizeLinear"] for kinds in dequantised)
+    known = types(model)
+    stored = {node.input[0] for node in model.graph.node if node.op_type == "DequantizeLinear"}
+    assert {known[makers[name].output[0]] for name in stored if name in makers} == {TensorProto.INT8}
+
+
+def test_a_scale_too_small_for_float16_does_not_become_zero() -> None:
+    scales = np.array([1e-12, 0.5, 0.0], np.float32)
+    node = helper.make_node("DequantizeLinear", ["x", "scales"], ["y"], axis=0)
+    made = [helper.make_node("MatMul", ["y", "y"], ["z"]), helper.make_node("MatMul", ["z", "z"], ["out"])]
+    graph = helper.make_graph(
+        [node, *made],
+        "scales",
+        [helper.make_tensor_value_info("x", TensorProto.INT8, [3, 3])],
+        [helper.make_tensor_value_info("out", TensorProto.FLOAT, [3, 3])],
+        [numpy_helper.from_array(scales, "scales")],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)])
+    (narrow,) = in_precision(model, "f16").graph.initializer
+    np.testing.assert_array_equal(numpy_helper.to_array(narrow), np.array([2**-24, 0.5, 0], np.float16))
