@@ -13,6 +13,7 @@ import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
+from itertools import groupby
 from pathlib import Path
 
 import numpy as np
@@ -25,9 +26,9 @@ from stream.engines.openvino import OpenVinoEngine
 log = logging.getLogger(__name__)
 
 SMALL, LARGE = 4, 16  # pictures; from `LARGE` on rates hardly change, so that it stands for all larger ones
-_TURN_S = 0.25  # of each plan in each round, and at least one batch
-_ROUNDS = 4  # in turn; a plan's best turn counts, since others may use the machine meanwhile
-_ENOUGH_S = 15.0  # after which no further round begins
+_TURN_S = 0.25  # of each plan at a time, and at least one batch
+_TURNS = 2  # of each plan that an engine serves, before it makes room for the next engine
+_ENOUGH_S = 15.0  # of measuring; an engine's further turns may take its share, and then none comes again
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,14 +67,33 @@ def plans(cores: int, max_batch: int) -> list[Plan]:
 
 
 def measure(bundle: Bundle, tried: list[Plan]) -> Mapping[Plan, float]:
-    """Pictures a second of each plan."""
-    engines = {plan: OpenVinoEngine(bundle, plan.threads, plan.batch, plan.streams) for plan in tried}
-    views = {plan: _noise(bundle, min(plan.batch, LARGE)) for plan in tried}
+    """Pictures a second of each plan, in its best turn, since others may use the machine meanwhile.
+
+    One engine is in memory at a time: of three ViT-L/14, each takes gigabytes. It serves every batch of its
+    streams; how large a batch it would take changes no rate. The engines come a second time in reverse, as
+    far as time allows: load that grows or fades meanwhile then favours none of them. Compiling again is
+    what that costs, and it is little beside the turns.
+    """
+    engines = [list(plans) for _, plans in groupby(tried, key=lambda plan: (plan.threads, plan.streams))]
     rates, began = dict.fromkeys(tried, 0.0), time.perf_counter()
-    for turn in range(_ROUNDS):
-        if turn and time.perf_counter() - began > _ENOUGH_S:
+    for index, served in enumerate([*engines, *reversed(engines)]):
+        if index >= len(engines) and time.perf_counter() - began > _ENOUGH_S:
             break
-        for plan, engine in engines.items():
+        for plan, rate in _rates(bundle, served, _ENOUGH_S / len(engines) / 2).items():
+            rates[plan] = max(rates[plan], rate)
+    return rates
+
+
+def _rates(bundle: Bundle, served: list[Plan], enough_s: float) -> Mapping[Plan, float]:
+    """Of plans that differ in the batch alone, on one engine that goes when this returns."""
+    batch = max(plan.batch for plan in served)
+    engine = OpenVinoEngine(bundle, served[0].threads, batch, served[0].streams)
+    views = {plan: _noise(bundle, min(plan.batch, LARGE)) for plan in served}
+    rates, began = dict.fromkeys(served, 0.0), time.perf_counter()
+    for turn in range(_TURNS):
+        if turn and time.perf_counter() - began > enough_s:
+            break
+        for plan in served:
             rates[plan] = max(rates[plan], _rate(engine, views[plan]))
     return rates
 

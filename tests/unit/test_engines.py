@@ -1,6 +1,8 @@
 """The CPU engine against onnxruntime, the self-test before it is used, and the choice of an engine."""
 
 import logging
+import math
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from pathlib import Path
@@ -90,7 +92,7 @@ def test_what_was_measured_is_kept(
     tiny_bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(cpu_plan, "_TURN_S", 0.0)  # one batch a turn
-    monkeypatch.setattr(cpu_plan, "_ROUNDS", 1)
+    monkeypatch.setattr(cpu_plan, "_ENOUGH_S", 0.0)
     tried = plans(2, 8)
     assert set(tried) == {Plan(2, 1, 4), Plan(2, 1, 8), Plan(2, 2, 4), Plan(2, 2, 8)}
     assert best_plan(tiny_bundle, 2, 8, tmp_path) in tried
@@ -99,6 +101,30 @@ def test_what_was_measured_is_kept(
     assert best_plan(tiny_bundle, 2, 8, tmp_path) == Plan(2, 7, 3)
     file.write_text("half a fi")
     assert best_plan(tiny_bundle, 2, 8, tmp_path) in tried
+
+
+def test_plans_are_measured_with_one_engine_in_memory(
+    tiny_bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    in_memory: weakref.WeakSet[OpenVinoEngine] = weakref.WeakSet()
+    compiled = []
+
+    class Counted(OpenVinoEngine):
+        def __init__(self, bundle: Bundle, threads: int, max_batch: int, streams: int) -> None:
+            assert not in_memory
+            in_memory.add(self)
+            compiled.append((max_batch, streams))
+            super().__init__(bundle, threads, max_batch, streams)
+
+    monkeypatch.setattr(cpu_plan, "_TURN_S", 0.0)
+    monkeypatch.setattr(cpu_plan, "_TURNS", 1)
+    monkeypatch.setattr(cpu_plan, "_ENOUGH_S", math.inf)
+    monkeypatch.setattr(cpu_plan, "OpenVinoEngine", Counted)
+    rates = cpu_plan.measure(tiny_bundle, plans(2, 8))
+    assert not in_memory
+    assert compiled == [(8, 1), (8, 2), (8, 2), (8, 1)]
+    assert list(rates) == plans(2, 8)
+    assert min(rates.values()) > 0
 
 
 def test_onnxruntime_where_openvino_is_missing(
