@@ -5,7 +5,8 @@ from typing import Any
 
 from models.spec import Manifest
 
-WARNING = (
+DEFAULT = ("default", "lite0")  # name and tower: `pixassay model export` calls any bundle `default`
+DEFAULT_WARNING = (
     "**A demonstration, not a reliable detector.** The default bundle is a small network trained in "
     "minutes on a few thousand pictures. It is not reliable on generators that it has not seen, and "
     "today's text-to-image models are such. Do not act on its verdicts about real people's pictures. "
@@ -16,15 +17,22 @@ IMPORTED_WARNING = (
     "measured on is for their authors to say. Until `pixassay model calibrate` ran on pictures like yours, "
     "the score is a raw logit pressed into 0..1, and its thresholds are placeholders."
 )
-LIMITS = (
+EDITS = (
+    "It judges whole pictures: small edits, inpainting and face swaps inside a real photograph are missed."
+)
+TRACES = "Strong recompression and shrinking wash out the traces that it looks for."
+PHOTOGRAPHS = "Real photographs unlike those below may be flagged more often than the rates say."
+# What it meets and was not trained on: generators, kinds of pictures.
+DEFAULT_UNKNOWN = (
     (
         "It does not know generators that it has not seen, today's text-to-image models among them: "
         "at these thresholds nearly all of their pictures pass as authentic."
     ),
-    "It judges whole pictures: small edits, inpainting and face swaps inside a real photograph are missed.",
     "Drawings, renders, screenshots and documents were not trained on: their scores mean nothing.",
-    "Strong recompression and shrinking wash out the traces that it looks for.",
-    "Real photographs unlike those below may be flagged more often than the rates say.",
+)
+UNKNOWN = (
+    "Generators that it was not trained on may pass as authentic; how many do is for you to measure.",
+    "Drawings, renders, screenshots and documents mean nothing to it unless it was trained on them.",
 )
 
 
@@ -34,15 +42,14 @@ def render_card(manifest: Manifest) -> str:
     alone = set(imported) == {detector.name for detector in manifest.detectors}
     parts = [
         f"# {manifest.name}",
-        IMPORTED_WARNING if alone else WARNING,
+        IMPORTED_WARNING if alone else _warning(manifest),
         "## What it is",
         _what(manifest, alone),
         *(() if alone else ("## Trained on", _trained(manifest))),
         *(imported_section(name, facts) for name, facts in imported.items()),
     ]
     parts += ["## Measured", _measured(manifest), "## Thresholds", _policy(manifest), "## Not for"]
-    limits = LIMITS[1:] if alone else LIMITS  # the first one is about the training of our own
-    parts += ["\n".join(f"- {limit}" for limit in limits), "## Licences", _licences(manifest)]
+    parts += [_limits(manifest, alone), "## Licences", _licences(manifest)]
     return "\n\n".join(parts) + "\n"
 
 
@@ -54,6 +61,37 @@ def imported_section(name: str, facts: Mapping[str, Any]) -> str:
     if recipe:
         told["recipe"] = recipe["name"]
     return "\n".join([*lines, *(f"| {fact} | {value} |" for fact, value in told.items())])
+
+
+def _warning(manifest: Manifest) -> str:
+    if _is_default(manifest):
+        return DEFAULT_WARNING
+    return (
+        f"**As good as its figures below, and no better.** {_learnt(manifest)} It may miss generators that "
+        "it has not seen, and call photographs of other sources synthetic. Measure it on pictures like "
+        "yours before you act on its verdicts."
+    )
+
+
+def _is_default(manifest: Manifest) -> bool:
+    return (manifest.name, manifest.tower) == DEFAULT
+
+
+def _learnt(manifest: Manifest) -> str:
+    pictures = manifest.training.get("pictures", {})
+    if not pictures:
+        return f"The manifest of `{manifest.name}` does not say what it was trained on."
+    sources = sum(name.startswith("real:") for name in pictures)
+    return (
+        f"`{manifest.name}` was trained on {sum(pictures.values())} pictures (real sources: {sources}, "
+        f"generators: {len(pictures) - sources})."
+    )
+
+
+def _limits(manifest: Manifest, alone: bool) -> str:
+    generators, kinds = DEFAULT_UNKNOWN if _is_default(manifest) else UNKNOWN
+    limits = [*(() if alone else (generators,)), EDITS, kinds, TRACES, PHOTOGRAPHS]
+    return "\n".join(f"- {limit}" for limit in limits)
 
 
 def _what(manifest: Manifest, alone: bool) -> str:
