@@ -70,7 +70,8 @@ def _cast(values: NDArray[Any], kind: Any) -> NDArray[Any]:
 def in_precision(graph: onnx.ModelProto, precision: Precision) -> onnx.ModelProto:
     """A graph that computes the same in `precision`; float32 constants stored narrow are widened first.
 
-    Inputs and outputs keep their types. Raises onnx.shape_inference.InferenceError for a faulty graph.
+    Inputs and outputs keep their types, and what computes in half already keeps its half.
+    Raises onnx.shape_inference.InferenceError for a faulty graph.
     """
     made, constants = without_weights(graph), _widened(graph.graph)
     _drop_widening(made.graph, constants)
@@ -202,8 +203,10 @@ def _narrow_nodes(graph: onnx.GraphProto, types: dict[str, int]) -> set[int]:
 
 
 def _floats(node: onnx.NodeProto, types: dict[str, int]) -> bool:
+    """Whether it can be narrowed: it has a float32 and no half yet, as the Casts between the two have."""
     names: Iterable[str] = (*node.input, *node.output)
-    return any(types.get(name) == TensorProto.FLOAT for name in names)
+    kinds = {types.get(name) for name in names}
+    return TensorProto.FLOAT in kinds and kinds.isdisjoint(HALVES.values())
 
 
 def _target(node: onnx.NodeProto) -> int:

@@ -120,10 +120,19 @@ def test_what_is_in_a_precision_can_be_given_another(graph: onnx.ModelProto) -> 
 
 
 @pytest.mark.parametrize("precision", ["f16", "bf16"])
+def test_what_is_in_half_stays_as_it_is(graph: onnx.ModelProto, precision: Precision) -> None:
+    once = in_precision(graph, precision)
+    for again in ("f32", "f16", "bf16"):
+        twice = in_precision(once, again)
+        onnx.checker.check_model(twice, full_check=True)
+        assert list(twice.graph.node) == list(once.graph.node)
+
+
+@pytest.mark.parametrize("precision", ["f16", "bf16"])
 def test_quantised_weights_reach_their_products_with_no_cast_between(
     tiny_bundle: Bundle, graph: onnx.ModelProto, precision: Precision
 ) -> None:
-    model = in_precision(quantised(graph, [tiny_bundle.golden()[0]]), precision)
+    model = in_precision(quantised(graph, [tiny_bundle.golden()[0]], INT8), precision)
     makers = {name: node for node in model.graph.node for name in node.output}
     products = [node for node in model.graph.node if node.op_type in PRODUCTS]
     dequantised = [
