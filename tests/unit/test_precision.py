@@ -132,7 +132,7 @@ def test_what_is_in_half_stays_as_it_is(graph: onnx.ModelProto, precision: Preci
 def test_quantised_weights_reach_their_products_with_no_cast_between(
     tiny_bundle: Bundle, graph: onnx.ModelProto, precision: Precision
 ) -> None:
-    model = in_precision(quantised(graph, [tiny_bundle.golden()[0]], INT8), precision)
+    model = in_precision(quantised(graph, [tiny_bundle.golden()[0]]), precision)
     makers = {name: node for node in model.graph.node for name in node.output}
     products = [node for node in model.graph.node if node.op_type in PRODUCTS]
     dequantised = [
