@@ -4,22 +4,13 @@ import asyncio
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import closing
+from dataclasses import replace
 from typing import Annotated, Literal
 
 import typer
 
 from stream.commands.asking import ask, who
-from stream.commands.chosen import (
-    Ids,
-    Offset,
-    OfTenant,
-    OfTopic,
-    Partition,
-    Since,
-    Until,
-    WithReason,
-    some,
-)
+from stream.commands.chosen import Ids, filters, some
 from stream.commands.letter import document, show_letter
 from stream.commands.output import json_lines, table
 from stream.kafka import ensure_topics, publish
@@ -45,22 +36,18 @@ def dead() -> None:
 
 
 @app.command("list")
+@filters
 def list_(
     limit: Annotated[int, typer.Option(min=1, max=100_000, help="Most dead letters to show.")] = 50,
     before: Annotated[int | None, typer.Option(help="Only below this id: the next page.")] = None,
     state: Annotated[Literal["open", "replayed", "dropped"] | None, typer.Option(help="Only these.")] = None,
-    reason: WithReason = None,
-    tenant: OfTenant = None,
-    since: Since = None,
-    until: Until = None,
-    topic: OfTopic = None,
-    partition: Partition = None,
-    offset: Offset = None,
+    *,
+    wanted: Wanted,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
 ) -> None:
     """Dead letters, the newest first."""
     states = frozenset({state} if state else set[State]())
-    wanted = Wanted((), reason, tenant, since, until, topic, partition, offset, states)
+    wanted = replace(wanted, states=states)
     with closing(_history(load_settings())) as history:
         rows = history.dead_letters(limit, wanted, before)
     if as_json:
@@ -88,15 +75,11 @@ def show(
 
 
 @app.command()
+@filters
 def replay(
     ids: Ids = None,
-    reason: WithReason = None,
-    tenant: OfTenant = None,
-    since: Since = None,
-    until: Until = None,
-    topic: OfTopic = None,
-    partition: Partition = None,
-    offset: Offset = None,
+    *,
+    wanted: Wanted,
     everything: Everything = False,
     again: Annotated[bool, typer.Option("--again", help="Also those that were sent in before.")] = False,
     limit: Limit = 1000,
@@ -108,7 +91,7 @@ def replay(
     Each ends with a verdict, or with a new dead letter of its new place; the old one stays, with a note.
     """
     settings, states = load_settings(), _WORKED_ON if again else frozenset[State]({"open"})
-    wanted = Wanted(tuple(ids or ()), reason, tenant, since, until, topic, partition, offset, states)
+    wanted = replace(wanted, ids=tuple(ids or ()), states=states)
     some(wanted, everything)
     with closing(_letters(settings)) as letters:
         letters.check(wanted.ids, states)
@@ -126,16 +109,12 @@ def replay(
 
 
 @app.command()
+@filters
 def drop(
     why: Annotated[str, typer.Option(help="Why no more is needed; kept beside it.")],
     ids: Ids = None,
-    reason: WithReason = None,
-    tenant: OfTenant = None,
-    since: Since = None,
-    until: Until = None,
-    topic: OfTopic = None,
-    partition: Partition = None,
-    offset: Offset = None,
+    *,
+    wanted: Wanted,
     everything: Everything = False,
     by: Annotated[str | None, typer.Option(help="Who drops it; your login name if left out.")] = None,
     limit: Limit = 1000,
@@ -145,7 +124,7 @@ def drop(
     """Note that nothing more is to be done about them. They stay in the table, and are not sent in again."""
     if not why.strip():
         raise typer.BadParameter("--why is empty")
-    wanted = Wanted(tuple(ids or ()), reason, tenant, since, until, topic, partition, offset, _WORKED_ON)
+    wanted = replace(wanted, ids=tuple(ids or ()), states=_WORKED_ON)
     some(wanted, everything)
     with closing(_letters(load_settings())) as letters:
         letters.check(wanted.ids, _WORKED_ON)
