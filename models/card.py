@@ -108,8 +108,9 @@ def _what(manifest: Manifest, alone: bool) -> str:
         lines += [
             "",
             (
-                f"Its products are int8, made of bundle {manifest.quantisation.source}. AUC of the score on "
-                f"{manifest.quantisation.pictures} pictures: {before:.3f} before, {after:.3f} after."
+                f"Its products are {manifest.quantisation.precision}, made of bundle "
+                f"{manifest.quantisation.source}. AUC of the score on {manifest.quantisation.pictures} "
+                f"pictures: {before:.3f} before, {after:.3f} after."
             ),
         ]
     if any(one.weight == 0 for one in manifest.detectors):

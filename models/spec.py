@@ -83,12 +83,12 @@ class PolicySpec(_Frozen):
 
 
 class Quantisation(_Frozen):
-    """Says that the graph computes its products in int8, of what bundle it was made, and at what cost.
+    """Says that the graph computes its products in 8 bits, of what bundle it was made, and at what cost.
 
     Each AUC is the mean over the generators of the pictures: of the float graph, then of this one.
     """
 
-    precision: Literal["int8"] = "int8"
+    precision: Literal["int8", "fp8"] = "int8"
     source: str  # id of the float bundle
     calibration_pictures: int = Field(ge=1)  # whose activations set the ranges
     pictures: int = Field(ge=2)  # of the gate; neither trained nor calibrated on

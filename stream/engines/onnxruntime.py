@@ -17,7 +17,8 @@ class OnnxRuntimeEngine:
 
     def __init__(self, bundle: Bundle, threads: int, max_batch: int) -> None:
         """For batches of 1 to `max_batch` on `threads` threads. Raises ConfigError."""
-        self.precision = "int8" if bundle.manifest.quantisation else "f32"
+        quantisation = bundle.manifest.quantisation
+        self.precision = quantisation.precision if quantisation else "f32"
         self.buckets = tuple(range(1, max_batch + 1))
         self._views = tuple(view.name for view in bundle.manifest.views)
         options = onnxruntime.SessionOptions()

@@ -30,9 +30,15 @@ class OpenVinoEngine:
 
     def __init__(self, bundle: Bundle, threads: int, max_batch: int, streams: int = 1) -> None:
         """Compile for batches of 1 to `max_batch` on `threads` threads in all. Raises ConfigError."""
-        tolerances = bundle.manifest.golden_tolerance
+        tolerances, quantisation = bundle.manifest.golden_tolerance, bundle.manifest.quantisation
+        if quantisation and quantisation.precision == "fp8":
+            # It reads such a graph, and rounds other numbers than the gate's engine.
+            raise ConfigError(
+                f"{bundle.path} is fp8, which OpenVINO computes otherwise than judged: TensorRT serves it "
+                "on GPUs from Ada on; on a CPU serve the float bundle, or set PIXASSAY_ENGINE=onnxruntime"
+            )
         floats = "bf16" if computes_bf16() and "bf16" in tolerances else "f32"
-        self.precision = "int8" if bundle.manifest.quantisation else floats
+        self.precision = quantisation.precision if quantisation else floats
         self.buckets = tuple(range(1, max_batch + 1))
         self.callers = streams
         self._views = tuple(view.name for view in bundle.manifest.views)
