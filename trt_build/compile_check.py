@@ -12,10 +12,12 @@ from typing import Any
 import onnx
 
 from models.engine_file import Precision
+from trt_build.eight_bits import has_fp8
 from trt_build.network import BatchRange, CompileFault, parse
 from trt_build.precision import in_precision
 
 TARGETS = ("SM80", "SM89")  # A100, L4
+WITHOUT_FP8 = frozenset({"SM80"})
 BATCHES = BatchRange(1, 32, 64)
 
 
@@ -26,25 +28,32 @@ class Compiled:
     nodes: int
     seconds: float
     plan_bytes: int
+    targets: tuple[str, ...]
     warnings: tuple[str, ...]
 
 
 def compile_check(
     graph: onnx.ModelProto, precision: Precision = "f16", targets: Sequence[str] = TARGETS
 ) -> Compiled:
-    """Compile a float32 graph in `precision` for GPU architectures. Raises CompileFault."""
+    """Compile a graph, what is float32 of it in `precision`, for GPU architectures.
+
+    A graph with FP8 is compiled for those that have it. Raises CompileFault.
+    """
     started = time.perf_counter()
     trt = _tensorrt_rtx()
+    able = tuple(target for target in targets if not (target in WITHOUT_FP8 and has_fp8(graph)))
+    if not able:
+        raise CompileFault(f"{' and '.join(targets)} cannot compute in FP8, which begins with SM89")
     narrowed = in_precision(graph, precision)
     nodes = len(narrowed.graph.node)
     network = parse(trt, narrowed)
     del narrowed  # the parser has its own copy
     config = network.config([BATCHES])  # no timing cache: that would look for a GPU
-    config.num_compute_capabilities = len(targets)
-    for index, target in enumerate(targets):
+    config.num_compute_capabilities = len(able)
+    for index, target in enumerate(able):
         config.set_compute_capability(getattr(trt.ComputeCapability, target), index)
     plan = network.build(config)
-    return Compiled(nodes, time.perf_counter() - started, len(plan), tuple(network.log.warnings))
+    return Compiled(nodes, time.perf_counter() - started, len(plan), able, tuple(network.log.warnings))
 
 
 def large_ensemble(blocks: int = 24) -> onnx.ModelProto:

@@ -1,4 +1,4 @@
-"""A bundle -> its int8 bundle, where a gate lets it through: the AUC of every detector, before and after.
+"""A bundle -> its int8 or fp8 bundle, where a gate lets it through: each detector's AUC, before and after.
 
 Nothing is written where the gate refuses. What is written is calibrated anew on its own logits: thresholds
 that were set on float logits promise nothing about these.
@@ -15,30 +15,28 @@ from numpy.typing import NDArray
 
 from models.bundle import CARD, GOLDEN, ONNX, Bundle, load_bundle, write_bundle
 from models.data import Split, load_at
-from models.errors import ModelError
 from models.fit import SHORT_SIDE, recalibrate
 from models.layouts import Picture
 from models.metrics import auc
 from models.policy_fit import Chosen, Rates
-from models.scoring import BATCH, Scored, open_engine, probabilities, score
+from models.scoring import BATCH, Engine, Scored, open_engine, probabilities, score
 from models.spec import Manifest, Quantisation
 from models.views import render_all
-from trt_build.graph_file import read_graph, write_graph
-from trt_build.int8 import Views, quantised
+from trt_build.eight_bits import INT8, Kind
+from trt_build.graph_file import ONE_FILE, read_graph, write_graph
+from trt_build.qdq import QuantisationError, Views, quantised
 from trt_build.verify import run_onnx
 
 CALIBRATION = 64  # pictures that set the ranges
-# Engines add in different orders, and a rounding step turns the last bit of a sum into a step of int8.
-TOLERANCE = {"int8": 0.5, "f32": 0.5, "f16": 0.5}
-
-
-class QuantisationError(ModelError):
-    """No int8 bundle was written; the message says what was lost, or what is missing."""
+# Engines add in different orders, and a rounding step turns the last bit of a sum into a step of 8 bits.
+TOLERANCE = 0.5
+# What the gate runs: what serves such a bundle on a CPU. OpenVINO reads fp8 and computes something else.
+JUDGES: dict[str, Engine] = {"int8": "openvino", "fp8": "onnxruntime"}
 
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """An int8 bundle that was let through, and where its thresholds come from."""
+    """A bundle of 8 bits that was let through, and where its thresholds come from."""
 
     bundle: Bundle
     chosen: Chosen
@@ -50,23 +48,26 @@ def quantise_bundle(
     out: Path,
     rates: Rates,
     max_auc_loss: float,
+    kind: Kind = INT8,
     *,
     told: Callable[[Quantisation], None] = lambda _: None,
+    one_file: int = ONE_FILE,
 ) -> Done:
     """Quantise with training pictures, judge on the validation pictures, calibrate, write `out`.
 
-    `told` gets the gate's figures, also of a graph that is refused. Raises QuantisationError,
-    CalibrationError.
+    `told` gets the gate's figures, also of a graph that is refused. Weights of more than `one_file` bytes
+    lie beside the graph. Raises QuantisationError, CalibrationError.
     """
     _require(bundle, split, out)
-    graph = quantised(read_graph(bundle.onnx), _batches(bundle.manifest, split.train))
+    batches = _batches(bundle.manifest, split.train)
+    graph = quantised(read_graph(bundle.onnx), batches, kind, one_file)
     out.parent.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(dir=out.parent, prefix=".int8-") as scratch:
+    with TemporaryDirectory(dir=out.parent, prefix=f".{kind.name}-") as scratch:
         folder = Path(scratch, "bundle")
         folder.mkdir()
-        made = _written(folder, bundle, graph)
-        calibrating = min(CALIBRATION, len(split.train))
-        found = gate(bundle, made, split.validation, calibrating, max_auc_loss)
+        made = _written(folder, bundle, graph, kind, one_file)
+        calibrating = sum(len(next(iter(batch.values()))) for batch in batches)
+        found = gate(bundle, made, split.validation, kind, calibrating, max_auc_loss)
         told(found)
         require_accepted(found)
         manifest = made.manifest.model_copy(update={"quantisation": found})
@@ -76,17 +77,23 @@ def quantise_bundle(
 
 
 def gate(
-    bundle: Bundle, made: Bundle, pictures: Sequence[Picture], calibrating: int, max_auc_loss: float
+    bundle: Bundle,
+    made: Bundle,
+    pictures: Sequence[Picture],
+    kind: Kind,
+    calibrating: int,
+    max_auc_loss: float,
 ) -> Quantisation:
-    """Both graphs on the same pictures, in OpenVINO, which is what serves them on a CPU."""
-    views = bundle.manifest.views
+    """Both graphs on the same pictures, in the same engine."""
+    views, engine = bundle.manifest.views, JUDGES[kind.name]
     before, after = (
-        score(open_engine(one, "openvino"), views, pictures, short_side=SHORT_SIDE) for one in (bundle, made)
+        score(open_engine(one, engine), views, pictures, short_side=SHORT_SIDE) for one in (bundle, made)
     )
     aucs = [_aucs(bundle.manifest, one, pictures) for one in (before, after)]
     names = [detector.name for detector in bundle.manifest.detectors]
     scores = [probabilities(bundle.manifest, one) for one in (before, after)]
     return Quantisation(
+        precision=kind.name,
         source=bundle.id,
         calibration_pictures=calibrating,
         pictures=len(pictures),
@@ -104,7 +111,7 @@ def require_accepted(found: Quantisation) -> None:
     beyond = [f"{name} {loss:.4f}" for name, loss in losses.items() if not loss <= found.max_auc_loss]
     if beyond:
         raise QuantisationError(
-            f"int8 loses more than {found.max_auc_loss:g} of AUC on {found.pictures} pictures "
+            f"{found.precision} loses more than {found.max_auc_loss:g} of AUC on {found.pictures} pictures "
             f"({', '.join(beyond)}): nothing was written; serve the float bundle, or allow more with "
             "--max-auc-loss"
         )
@@ -118,7 +125,10 @@ def fields_of(manifest: Manifest) -> dict[str, object]:
 
 def _require(bundle: Bundle, split: Split, out: Path) -> None:
     if bundle.manifest.quantisation is not None:
-        raise QuantisationError(f"{bundle.path} is an int8 bundle: quantise the float bundle that it came of")
+        raise QuantisationError(
+            f"{bundle.path} is {bundle.manifest.quantisation.precision} already: quantise the float bundle "
+            "that it came of"
+        )
     if out.exists() and any(out.iterdir()):
         raise QuantisationError(f"{out} is not empty: state another --out, a bundle is never written over")
     if not split.train or {picture.label for picture in split.validation} != {0, 1}:
@@ -136,14 +146,17 @@ def _batches(manifest: Manifest, pictures: Sequence[Picture]) -> list[Views]:
     return [{name: np.stack([one[name] for one in chunk]) for name in chunk[0]} for chunk in chunks]
 
 
-def _written(folder: Path, bundle: Bundle, graph: onnx.ModelProto) -> Bundle:
+def _written(folder: Path, bundle: Bundle, graph: onnx.ModelProto, kind: Kind, one_file: int) -> Bundle:
     """The bundle with this graph; golden logits are this graph's own, by the reference runtime."""
-    write_graph(graph, folder / ONNX)
+    write_graph(graph, folder / ONNX, one_file)
     views, _ = bundle.golden()
     np.savez_compressed(folder / GOLDEN, logits=run_onnx(folder / ONNX, views), **views)  # type: ignore[arg-type]
     (folder / CARD).write_bytes((bundle.path / CARD).read_bytes())
     manifest = bundle.manifest.model_copy(
-        update={"name": f"{bundle.manifest.name}-int8", "golden_tolerance": TOLERANCE}
+        update={
+            "name": f"{bundle.manifest.name}-{kind.name}",
+            "golden_tolerance": dict.fromkeys((kind.name, "f32", "f16"), TOLERANCE),
+        }
     )
     return write_bundle(folder, fields_of(manifest))
 

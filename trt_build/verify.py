@@ -22,8 +22,9 @@ def run_onnx(onnx_file: Path, views: Mapping[str, NDArray[np.uint8]]) -> NDArray
 
 
 def tolerance(bundle: Bundle) -> float:
-    """Largest difference to the golden logits: an int8 graph rounds sums, so that CPUs differ by steps."""
-    return bundle.manifest.golden_tolerance["int8"] if bundle.manifest.quantisation else TOLERANCE
+    """Largest difference to the golden logits: 8-bit graphs round sums, so that CPUs differ by steps."""
+    quantisation = bundle.manifest.quantisation
+    return bundle.manifest.golden_tolerance[quantisation.precision] if quantisation else TOLERANCE
 
 
 def golden_difference(bundle: Bundle) -> float:

@@ -16,9 +16,10 @@ from stream.engines.tensorrt_seam import DeviceFault
 from tests.gpu.here import why_no_gpu
 from trt_build.cli import app
 from trt_build.compile_check import compile_check, large_ensemble
-from trt_build.int8 import quantised
+from trt_build.eight_bits import FP8, INT8
 from trt_build.network import BatchRange, CompileFault, parse
 from trt_build.precision import in_precision
+from trt_build.qdq import quantised
 
 without_gpu = pytest.mark.skipif(not why_no_gpu(), reason="about a machine without a GPU")
 
@@ -36,7 +37,7 @@ def test_every_precision_of_a_bundle_compiles(graph: onnx.ModelProto, precision:
 
 @pytest.fixture(scope="module")
 def int8(graph: onnx.ModelProto, tiny_bundle: Bundle) -> onnx.ModelProto:
-    return quantised(graph, [tiny_bundle.golden()[0]])
+    return quantised(graph, [tiny_bundle.golden()[0]], INT8)
 
 
 @pytest.mark.parametrize("precision", ["f32", "f16"])
@@ -45,6 +46,13 @@ def test_an_int8_graph_compiles_with_its_rest_in_either_precision(
 ) -> None:
     done = compile_check(int8, precision)
     assert done.nodes > len(int8.graph.node) / 2
+
+
+def test_an_fp8_graph_compiles_for_what_has_fp8(graph: onnx.ModelProto, tiny_bundle: Bundle) -> None:
+    fp8 = quantised(graph, [tiny_bundle.golden()[0]], FP8)
+    assert compile_check(fp8, "f16").targets == ("SM89",)
+    with pytest.raises(CompileFault, match="SM80 cannot compute in FP8, which begins with SM89"):
+        compile_check(fp8, "f16", ["SM80"])
 
 
 def test_a_graph_with_its_weights_in_a_file_compiles(graph: onnx.ModelProto) -> None:

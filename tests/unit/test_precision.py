@@ -11,8 +11,9 @@ from onnx.reference import ReferenceEvaluator
 
 from models.bundle import Bundle
 from models.engine_file import Precision
-from trt_build.int8 import quantised
+from trt_build.eight_bits import INT8
 from trt_build.precision import PRODUCTS, in_precision
+from trt_build.qdq import quantised
 
 HALF = {"f16": TensorProto.FLOAT16, "bf16": TensorProto.BFLOAT16}
 
@@ -132,7 +133,7 @@ def test_what_is_in_half_stays_as_it_is(graph: onnx.ModelProto, precision: Preci
 def test_quantised_weights_reach_their_products_with_no_cast_between(
     tiny_bundle: Bundle, graph: onnx.ModelProto, precision: Precision
 ) -> None:
-    model = in_precision(quantised(graph, [tiny_bundle.golden()[0]]), precision)
+    model = in_precision(quantised(graph, [tiny_bundle.golden()[0]], INT8), precision)
     makers = {name: node for node in model.graph.node for name in node.output}
     products = [node for node in model.graph.node if node.op_type in PRODUCTS]
     dequantised = [

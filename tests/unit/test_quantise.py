@@ -1,14 +1,17 @@
-"""An int8 bundle is let through where it keeps what its detectors tell apart, and serves like any other."""
+"""A bundle of 8 bits is let through where it keeps what its detectors tell apart, and serves like others."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
 import pytest
+from numpy.typing import NDArray
+from onnx import numpy_helper
 from PIL import Image
 from typer.testing import CliRunner
 
-from models.bundle import Bundle
+from models.bundle import ONNX, Bundle
 from models.data import Split, split_pictures
 from models.layouts import scan
 from models.policy_fit import Rates
@@ -17,11 +20,17 @@ from stream.cli import build
 from stream.engines.choose import load_engine
 from stream.engines.onnxruntime import OnnxRuntimeEngine
 from stream.engines.openvino import OpenVinoEngine
+from stream.errors import ConfigError
 from stream.settings import load_settings
 from trt_build import quantise
-from trt_build.int8 import Views, int8_products
-from trt_build.precision import PRODUCTS
-from trt_build.quantise import QuantisationError, gate, quantise_bundle, require_accepted
+from trt_build.eight_bits import FP8, INT8, Kind, eight_bit_products
+from trt_build.graph_file import SUFFIX, read_graph
+from trt_build.precision import PRODUCTS, in_precision
+from trt_build.qdq import QuantisationError, Views, quantised
+from trt_build.quantise import gate, quantise_bundle, require_accepted
+from trt_build.verify import golden_difference
+
+RATES = Rates(synthetic=0.2, suspicious=0.4)
 
 
 @pytest.fixture(scope="module")
@@ -47,14 +56,24 @@ def split(data: Path) -> Split:
 
 @pytest.fixture(scope="module")
 def int8(tiny_bundle: Bundle, split: Split, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    out, rates = tmp_path_factory.mktemp("int8") / "bundle", Rates(synthetic=0.2, suspicious=0.4)
-    return quantise_bundle(tiny_bundle, split, out, rates, 0.2).bundle
+    return quantise_bundle(tiny_bundle, split, tmp_path_factory.mktemp("int8") / "bundle", RATES, 0.2).bundle
+
+
+@pytest.fixture(scope="module")
+def fp8(tiny_bundle: Bundle, split: Split, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """With its weights beside the graph, as those beyond 2 GiB are."""
+    out = tmp_path_factory.mktemp("fp8") / "bundle"
+    return quantise_bundle(tiny_bundle, split, out, RATES, 0.2, FP8, one_file=0).bundle
 
 
 def noise(bundle: Bundle, count: int) -> Views:
     rng = np.random.default_rng(7)
     views = bundle.manifest.views
     return {view.name: rng.integers(0, 256, (count, view.size, view.size, 3), np.uint8) for view in views}
+
+
+def constants(model: onnx.ModelProto) -> dict[str, NDArray[Any]]:
+    return {weight.name: numpy_helper.to_array(weight) for weight in model.graph.initializer}
 
 
 def test_the_manifest_says_what_it_was_made_of_and_what_the_gate_found(
@@ -70,19 +89,50 @@ def test_the_manifest_says_what_it_was_made_of_and_what_the_gate_found(
     assert "int8" in (int8.path / "model_card.md").read_text(encoding="utf-8")
 
 
-def test_weights_are_int8_and_inputs_and_logits_stay_what_they_were(int8: Bundle) -> None:
-    graph = onnx.load(int8.onnx).graph
-    kinds = {weight.data_type for weight in graph.initializer}
-    assert onnx.TensorProto.INT8 in kinds
+@pytest.mark.parametrize("kind", [INT8, FP8])
+def test_weights_are_8_bits_and_inputs_and_logits_stay_what_they_were(
+    kind: Kind, request: pytest.FixtureRequest
+) -> None:
+    bundle: Bundle = request.getfixturevalue(kind.name)
+    graph = read_graph(bundle.onnx).graph
+    kinds = {
+        weight.data_type for weight in graph.initializer if np.prod(weight.dims) == 1 or len(weight.dims) > 1
+    }
+    assert kind.stored in kinds
     assert onnx.TensorProto.UINT8 not in kinds  # TensorRT takes symmetric int8 only
     assert {entry.type.tensor_type.elem_type for entry in graph.input} == {onnx.TensorProto.UINT8}
     assert graph.output[0].type.tensor_type.elem_type == onnx.TensorProto.FLOAT
-    quantised = {name for node in graph.node if node.op_type == "DequantizeLinear" for name in node.output}
+    narrow = {name for node in graph.node if node.op_type == "DequantizeLinear" for name in node.output}
     products = [node for node in graph.node if node.op_type in PRODUCTS]
     first, last = products[0], products[-1]
-    assert quantised.isdisjoint(first.input)
-    assert quantised.isdisjoint(last.input)
-    assert sum(not quantised.isdisjoint(node.input) for node in products) > len(products) / 3
+    assert narrow.isdisjoint(first.input)
+    assert narrow.isdisjoint(last.input)
+    assert sum(not narrow.isdisjoint(node.input) for node in products) > len(products) / 3
+
+
+def test_weights_are_the_nearest_numbers_of_8_bits_and_use_their_range(tiny_bundle: Bundle) -> None:
+    graph = read_graph(tiny_bundle.onnx)
+    floats = constants(in_precision(graph, "f32"))
+    for kind, step in ((INT8, 0.5), (FP8, 16)):  # half of what lies between two numbers at the range's end
+        made = quantised(graph, [noise(tiny_bundle, 1)], kind)
+        known = constants(made)
+        weights = [node for node in made.graph.node if set(node.input) <= known.keys()]
+        assert len(weights) > 20
+        for node in weights:
+            stored, scale = (known[name].astype(np.float64) for name in node.input)
+            (axis,) = (one.i for one in node.attribute if one.name == "axis")
+            stored = np.moveaxis(stored, axis, -1)
+            others = tuple(range(stored.ndim - 1))
+            original = np.moveaxis(floats[node.output[0].split(".dequantised")[0]], axis, -1)
+            np.testing.assert_array_equal(np.abs(stored).max(axis=others), kind.largest_weight)
+            assert (np.abs(stored * scale - original) <= 1.001 * step * scale).all()
+
+
+def test_a_graph_beyond_one_file_becomes_the_same(tiny_bundle: Bundle, fp8: Bundle) -> None:
+    graph, pictures = read_graph(tiny_bundle.onnx), [noise(tiny_bundle, 1)]
+    assert quantised(graph, pictures, INT8, one_file=0) == quantised(graph, pictures, INT8)
+    assert (fp8.path / (ONNX + SUFFIX)).stat().st_size > fp8.onnx.stat().st_size
+    assert golden_difference(fp8) < 1e-4
 
 
 def test_engines_serve_it_alike_whatever_the_batch(int8: Bundle) -> None:
@@ -101,6 +151,12 @@ def test_engines_serve_it_alike_whatever_the_batch(int8: Bundle) -> None:
 def test_a_worker_loads_it_after_the_same_self_test(int8: Bundle, name: str) -> None:
     settings = load_settings(engine=name, threads=1)
     assert load_engine(int8, settings).precision == "int8"
+
+
+def test_a_worker_serves_fp8_where_it_is_computed_as_judged(fp8: Bundle) -> None:
+    assert load_engine(fp8, load_settings(engine="onnxruntime", threads=1)).precision == "fp8"
+    with pytest.raises(ConfigError, match=r"is fp8, .* TensorRT .* PIXASSAY_ENGINE=onnxruntime"):
+        load_engine(fp8, load_settings(engine="openvino", threads=1))
 
 
 def test_a_graph_that_tells_nothing_apart_is_refused_and_nothing_is_written(
@@ -123,12 +179,12 @@ def test_the_command_refuses_with_a_sentence(int8: Bundle, data: Path, tmp_path:
     arguments = [str(int8.path), "--data", str(data), "--out", str(tmp_path / "again")]
     result = CliRunner().invoke(build("engine"), ["engine", "quantise", *arguments])
     assert result.exit_code != 0
-    assert "is an int8 bundle" in str(result.exception or result.output)
+    assert "is int8 already" in str(result.exception or result.output)
     assert not (tmp_path / "again").exists()
 
 
 def test_the_gate_sees_no_loss_in_the_graph_itself(tiny_bundle: Bundle, split: Split) -> None:
-    found = gate(tiny_bundle, tiny_bundle, split.validation[::4], 1, 0.0)
+    found = gate(tiny_bundle, tiny_bundle, split.validation[::4], INT8, 1, 0.0)
     require_accepted(found)
     assert found.largest_drift == 0
     assert all(before == after for before, after in found.auc.values())
@@ -153,4 +209,5 @@ def test_depthwise_products_of_activations_and_heads_stay_in_float() -> None:
     chain.append(make("MatMul", ["x9", "x9"], ["x10"], name="attention"))
     chain.append(make("Conv", ["x10", "w"], ["x11"], name="head"))
     graph = onnx.helper.make_graph(chain, "chain", [], [], [weight, thin])
-    assert int8_products(graph) == ["conv6", "conv7"]
+    assert eight_bit_products(graph, INT8) == ["conv6", "conv7"]
+    assert eight_bit_products(graph, FP8) == []  # no matrix products with weights
