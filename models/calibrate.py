@@ -79,25 +79,6 @@ def fit_fusion(calibrated: Matrix, labels: Labels, families: Sequence[str]) -> F
     return Fusion(fitted[:-1], float(fitted[-1]), best, losses[best])
 
 
-def fit_votes(calibrated: Matrix, labels: Labels, families: Sequence[str], votes: Sequence[str]) -> Fusion:
-    """Stacking within each vote (named by column), then the mean of the votes, stretched as a whole.
-
-    For detectors of several towers of which one was tuned on all the families at hand: no fold is unseen to
-    it, so stacking gives it more than it earns on new ones. A plain mean is hard to beat there (Smith and
-    Wallis, A simple explanation of the forecast combination puzzle, 2009).
-    """
-    names = sorted(set(votes))
-    weights, bias = np.zeros(calibrated.shape[1]), 0.0
-    for name in names:
-        columns = [index for index, vote in enumerate(votes) if vote == name]
-        inner = fit_fusion(calibrated[:, columns], labels, families)
-        weights[columns] = inner.weights / len(names)
-        bias += inner.bias / len(names)
-    whole = fit_fusion((calibrated @ weights + bias)[:, None], labels, families)
-    stretch = float(whole.weights[0])
-    return Fusion(stretch * weights, stretch * bias + whole.bias, whole.penalty, whole.held_out_loss)
-
-
 def _held_out_loss(
     calibrated: Matrix, labels: Labels, names: NDArray[np.str_], folds: Sequence[str], penalty: float
 ) -> float:

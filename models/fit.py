@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.bundle import CARD, Bundle, write_bundle
-from models.calibrate import Fusion, Labels, Matrix, fit_fusion, fit_platt, fit_votes
+from models.calibrate import fit_fusion, fit_platt
 from models.card import render_card
 from models.data import Split
 from models.evaluation.run import Settings, evaluate_bundle
@@ -114,7 +114,7 @@ def measure_bundle(bundle: Bundle, pictures: Sequence[Picture], described: str) 
 
 
 def fuse(manifest: Manifest, found: Scored, pictures: Sequence[Picture]) -> Manifest:
-    """The manifest with Platt lines and fusion fitted on the scored pictures."""
+    """The manifest with Platt lines and non-negative stacking fitted on the scored pictures."""
     labels = np.array([picture.label for picture in pictures], dtype=np.int64)
     views = {view.name: view for view in manifest.views}
     detectors = [
@@ -122,20 +122,12 @@ def fuse(manifest: Manifest, found: Scored, pictures: Sequence[Picture]) -> Mani
         for index, detector in enumerate(manifest.detectors)
     ]
     lined = manifest.model_copy(update={"detectors": tuple(detectors)})
-    fusion = _fusion(lined, log_odds(lined, found), labels, [picture.family for picture in pictures])
+    fusion = fit_fusion(log_odds(lined, found), labels, [picture.family for picture in pictures])
     weighed = tuple(
         one.model_copy(update={"weight": float(weight)})
         for one, weight in zip(detectors, fusion.weights, strict=True)
     )
     return lined.model_copy(update={"detectors": weighed, "fusion_bias": fusion.bias})
-
-
-def _fusion(manifest: Manifest, calibrated: Matrix, labels: Labels, families: Sequence[str]) -> Fusion:
-    if manifest.fusion == "stacking":
-        return fit_fusion(calibrated, labels, families)
-    imported = manifest.training.get("imported", {})
-    votes = [one.name if one.name in imported else "trained together" for one in manifest.detectors]
-    return fit_votes(calibrated, labels, families, votes)
 
 
 def _lines(

@@ -36,6 +36,8 @@ class ViewSpec(_Frozen):
     # `global` only: of the surest face instead of the whole picture, where one is large enough
     # (models/faces.py). A detector of face forgeries reads such a view.
     face: bool = False
+    # The graph reads the residual of the array in its place (models/ensemble.py): traces without content.
+    residual: bool = False
 
     @model_validator(mode="after")
     def _tiled(self) -> "ViewSpec":
@@ -58,7 +60,7 @@ class DetectorSpec(_Frozen):
     view: str
     slope: float  # calibrated logit = slope * logit + intercept
     intercept: float
-    weight: float = Field(ge=0)  # in the fusion, on the calibrated logit
+    weight: float = Field(ge=0)  # in the fusion, on the calibrated logit (non-negative stacking)
     # Slope and intercept of its own for pictures whose view shows a face; None: the same as for all others.
     face_line: tuple[float, float] | None = None
 
@@ -108,8 +110,6 @@ class Manifest(_Frozen):
     views: tuple[ViewSpec, ...] = Field(min_length=1)
     detectors: tuple[DetectorSpec, ...] = Field(min_length=1)
     fusion_bias: float
-    # Stacking over all detectors; or a vote for the detectors trained together and one for each imported one.
-    fusion: Literal["stacking", "votes"] = "stacking"
     policy: PolicySpec
     golden_tolerance: dict[str, float]  # precision -> largest allowed difference of a golden logit
     training: dict[str, Any]  # data, recipe, seed, versions

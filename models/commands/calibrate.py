@@ -1,6 +1,5 @@
 """`pixassay model calibrate`: calibration, fusion and thresholds of a bundle."""
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -29,14 +28,6 @@ def calibrate(
     recheck: Annotated[
         bool, typer.Option(help="score what would be flagged again, saved as JPEG: the lower score counts")
     ] = True,
-    votes: Annotated[
-        bool | None,
-        typer.Option(
-            "--votes/--stacking",
-            help="a vote for the detectors trained together and one for each imported one, all alike, in "
-            "place of weights fitted over all detectors; left out: as the bundle was calibrated before",
-        ),
-    ] = None,
     confidence: Annotated[
         float, typer.Option(min=0.5, max=0.999, help="of the bounds, and of the test of small sources")
     ] = 0.95,
@@ -55,11 +46,7 @@ def calibrate(
     rates = Rates(
         synthetic_rate, suspicious_rate, disagreement_rate, confidence, QUALITY if recheck else None
     )
-    loaded = load_bundle(bundle)
-    if votes is not None:
-        fusion = "votes" if votes else "stacking"
-        loaded = replace(loaded, manifest=loaded.manifest.model_copy(update={"fusion": fusion}))
-    done, chosen = recalibrate(loaded, split, rates)
+    done, chosen = recalibrate(load_bundle(bundle), split, rates)
     Console().print(_table(chosen, confidence))
     policy = done.manifest.policy
     Console(stderr=True).print(f"bundle {done.id}: synthetic from {policy.synthetic:.3f}; {policy.basis}")

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from models.calibrate import CalibrationError, fit_fusion, fit_platt, fit_votes
+from models.calibrate import CalibrationError, fit_fusion, fit_platt
 from models.metrics import expected_calibration_error
 
 
@@ -61,23 +61,6 @@ def test_random_folds_would_understate_the_loss_on_an_unseen_family() -> None:
         calibrated, labels, np.array(["a", "b", "c"])[rng.integers(0, 3, 3000)].tolist()
     )
     assert held_out.held_out_loss > 1.1 * random_folds.held_out_loss
-
-
-def test_votes_count_alike_where_stacking_trusts_the_one_that_knows_these_families() -> None:
-    """Columns 0 and 1 come from one tower; column 2 errs where they do, and more often."""
-    rng = np.random.default_rng(7)
-    labels = (np.arange(4000) % 2).astype(np.int64)
-    shared = rng.normal(0, 1, 4000)
-    columns = [shared + 4 * labels, shared + rng.normal(0, 0.2, 4000) + 4 * labels, shared + labels]
-    calibrated = np.stack([fit_platt(one, labels).apply(one) for one in columns], axis=1)
-    families = ["a" if i % 4 < 2 else "b" for i in range(4000)]
-    stacked = fit_fusion(calibrated, labels, families).weights
-    voted = fit_votes(calibrated, labels, families, ["tower", "tower", "probe"])
-    assert stacked[2] < 0.05 * stacked.sum()
-    assert (voted.weights >= 0).all()
-    assert voted.weights[2] == pytest.approx(voted.weights[0] + voted.weights[1], rel=0.1)
-    scores = voted.apply(calibrated)
-    assert expected_calibration_error(scores, labels) < 0.03
 
 
 def test_one_class_or_one_family_is_refused() -> None:

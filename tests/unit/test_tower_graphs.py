@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from models.adapters import LoRA, Subspaces, adapt, fold
-from models.ensemble import Branch, Ensemble
+from models.ensemble import Branch, Ensemble, residual
 from models.spec import ViewSpec
 from models.towers.timm_tower import TimmTower
 from trt_build.export import export_onnx
@@ -46,16 +46,30 @@ def _moved(branch: Branch) -> Branch:
 def test_the_graph_of_folded_detectors_gives_torchs_logits(model: str, tmp_path: Path) -> None:
     torch.set_num_threads(1)
     tower, view = _timm(model), ViewSpec(name="global", kind="global", size=64)
+    traces = ViewSpec(name="residual", kind="global", size=64, residual=True)
     last = len(tower.blocks) - 1
     branches = [Branch("lora", tower, last, "joint"), Branch("subspaces", tower, last, "pooled")]
     adapt(branches[0].blocks, tower, LoRA, tower.attending)
     adapt(branches[1].blocks, tower, Subspaces)
-    branches = [*map(_moved, branches), Branch("probe", tower, last, "blocks", (0,))]
-    ensemble = Ensemble(tower, branches, [view], [view.name] * 3).eval().requires_grad_(False)
+    branches = [*map(_moved, branches), *(Branch("probe", tower, last, "blocks", (0,)) for _ in range(2))]
+    reads = [*[view.name] * 3, traces.name]
+    ensemble = Ensemble(tower, branches, [view, traces], reads).eval().requires_grad_(False)
     export_onnx(ensemble, tmp_path / "graph.onnx")
     pictures = torch.randint(0, 256, (2, 64, 64, 3), dtype=torch.uint8)
     with torch.inference_mode():
-        expected = ensemble({"global": pictures})
+        expected = ensemble({"global": pictures, "residual": pictures})
     assert expected.std(dim=1).min() > 1e-3  # detectors that differ
-    logits = torch.from_numpy(run_onnx(tmp_path / "graph.onnx", {"global": pictures.numpy()}))
+    views = {"global": pictures.numpy(), "residual": pictures.numpy()}
+    logits = torch.from_numpy(run_onnx(tmp_path / "graph.onnx", views))
     assert (logits - expected).abs().max() <= TOLERANCE
+
+
+def test_a_residual_is_what_a_mean_of_nine_leaves() -> None:
+    pixels = torch.full((1, 3, 8, 8), 77.0)
+    assert torch.equal(residual(pixels), torch.full_like(pixels, 128.0))  # the border too
+    pixels[0, 1, 4, 4] += 9.0
+    found = residual(pixels)
+    assert found[0, 1, 4, 4].item() == pytest.approx(128 + 8 * 8.0)  # 9, less the mean of 1
+    assert found[0, 1, 3, 5].item() == pytest.approx(128 - 8.0)
+    assert torch.equal(found[0, 0], torch.full((8, 8), 128.0))
+    assert residual(1000 * pixels).min() >= 0
