@@ -64,16 +64,7 @@ def _augmented(rgb: RGB, picture: Picture, copy: int) -> RGB:
 
 
 def pooled_blocks(tower: Tower, pixels: Tensor) -> tuple[Tensor, Tensor]:
-    """Pooled features [B, P], and means over positions of the stem and the tapped blocks [B, sum C]."""
-    h = tower.stem(pixels)
-    tapped = [_mean(h)]
-    for index, block in enumerate(tower.blocks):
-        h = block(h)
-        if index in TAPS:
-            tapped.append(_mean(h))
-    return tower.pool(h), torch.cat(tapped, dim=1)
-
-
-def _mean(h: Tensor) -> Tensor:
-    """Over the positions of a map [B, C, H, W] or of tokens [B, L, C]."""
-    return h.mean(dim=(2, 3)) if h.ndim == 4 else h.mean(dim=1)
+    """Pooled features [B, P], and summaries of the stem and the tapped blocks [B, sum C]."""
+    h, seen = tower.tapped_prefix(pixels, len(tower.blocks), TAPS)
+    stem = tower.summary(tower.stem(pixels))  # once more: nothing else asks a tower for it
+    return tower.pool(h), torch.cat([stem, *seen.values()], dim=1)

@@ -14,7 +14,6 @@ from models.captions import captions_of, subject_of
 from models.data import PairedBatches, load
 from models.layouts import Picture
 from models.methods import Batch, Method
-from models.study.features import pooled_blocks
 from models.study.plan import MOSAIC, SIDE, VIEWS, Budget
 from models.study.variants import Variant
 from models.text import TEMPLATE, embed_sentences, fit_projection
@@ -105,7 +104,7 @@ def texts(tower: Tower, train: Sequence[Picture], seed: int) -> tuple[Tensor, di
     names = sorted({subject_of(picture) for picture in reals})
     with torch.no_grad():
         pixels = (torch.from_numpy(np.array(load(one))).permute(2, 0, 1)[None].float() for one in reals)
-        images = torch.cat([tower.joint(pooled_blocks(tower, one)[0]) for one in pixels])
+        images = torch.cat([tower.joint(tower(one)) for one in pixels])
     centre = images.mean(dim=0)
     subjects = torch.tensor([names.index(subject_of(picture)) for picture in reals])
     sentences = embed_sentences([TEMPLATE.format(name) for name in names])
