@@ -12,8 +12,11 @@ from pathlib import Path
 
 from torch import Tensor
 
+from models.towers.clip_blocks import both, hugging_face_block, openai_block
 from models.towers.vit import VitTower
 from models.towers.weights import Origin, State, WeightsError, check_names, fill, read_weights, take
+
+_LAYERS = (*(f"attention.{name}" for name in ("q", "k", "v", "out")), "norm1", "norm2", "mlp.0", "mlp.2")
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,18 +105,11 @@ def openai(depth: int, at: str = "visual.") -> dict[str, Origin]:
         "class_token": Origin(f"{at}class_embedding"),
         "positions": Origin(f"{at}positional_embedding"),
         "projection.weight": Origin(f"{at}proj", transposed=True),
-        **_pairs("norm_before", f"{at}ln_pre"),
-        **_pairs("norm_after", f"{at}ln_post"),
+        **both("norm_before", f"{at}ln_pre"),
+        **both("norm_after", f"{at}ln_post"),
     }
     for index in range(depth):
-        own, theirs = f"blocks.{index}", f"{at}transformer.resblocks.{index}"
-        for part, letter in enumerate("qkv"):
-            for leaf in ("weight", "bias"):
-                packed = f"{theirs}.attn.in_proj_{leaf}"
-                found[f"{own}.attention.{letter}.{leaf}"] = Origin(packed, (part, 3))
-        found |= _pairs(f"{own}.attention.out", f"{theirs}.attn.out_proj")
-        found |= _pairs(f"{own}.norm1", f"{theirs}.ln_1") | _pairs(f"{own}.norm2", f"{theirs}.ln_2")
-        found |= _pairs(f"{own}.mlp.0", f"{theirs}.mlp.c_fc") | _pairs(f"{own}.mlp.2", f"{theirs}.mlp.c_proj")
+        found |= openai_block(f"blocks.{index}", f"{at}transformer.resblocks.{index}", _LAYERS)
     return found
 
 
@@ -126,17 +122,11 @@ def hugging_face(
         "class_token": Origin(f"{at}embeddings.class_embedding"),
         "positions": Origin(f"{at}embeddings.position_embedding.weight"),
         **({"projection.weight": Origin(projection)} if projection else {}),
-        **_pairs("norm_before", f"{at}pre_layrnorm"),  # spelt so in every published file
-        **_pairs("norm_after", f"{at}post_layernorm"),
+        **both("norm_before", f"{at}pre_layrnorm"),  # spelt so in every published file
+        **both("norm_after", f"{at}post_layernorm"),
     }
     for index in range(depth):
-        own, theirs = f"blocks.{index}", f"{at}encoder.layers.{index}"
-        for letter in "qkv":
-            found |= _pairs(f"{own}.attention.{letter}", f"{theirs}.self_attn.{letter}_proj")
-        found |= _pairs(f"{own}.attention.out", f"{theirs}.self_attn.out_proj")
-        found |= _pairs(f"{own}.norm1", f"{theirs}.layer_norm1")
-        found |= _pairs(f"{own}.norm2", f"{theirs}.layer_norm2")
-        found |= _pairs(f"{own}.mlp.0", f"{theirs}.mlp.fc1") | _pairs(f"{own}.mlp.2", f"{theirs}.mlp.fc2")
+        found |= hugging_face_block(f"blocks.{index}", f"{at}encoder.layers.{index}", _LAYERS)
     return found
 
 
@@ -153,7 +143,3 @@ def _layout(
         f"the weights do not fit {what}: missing visual.conv1.weight (OpenAI's layout) and "
         f"vision_model.embeddings.patch_embedding.weight (Hugging Face's); unexpected {first}"
     )
-
-
-def _pairs(own: str, theirs: str) -> dict[str, Origin]:
-    return {f"{own}.{leaf}": Origin(f"{theirs}.{leaf}") for leaf in ("weight", "bias")}

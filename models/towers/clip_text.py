@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from models.towers import clip_blocks
 from models.towers.weights import Origin, WeightsError, fill
 
 # Joint dimensions -> width of the text tower; heads are 64 wide, layers are 12 (arXiv 2103.00020, table 20).
@@ -78,10 +79,6 @@ def empty_clip_text(joint: int, layers: int = LAYERS) -> Any:
     return CLIPTextModelWithProjection(config)
 
 
-def _both(own: str, theirs: str) -> dict[str, Origin]:
-    return {f"{own}.{leaf}": Origin(f"{theirs}.{leaf}") for leaf in ("weight", "bias")}
-
-
 def _hugging_face(layers: int) -> dict[str, Origin]:
     """The model's own names."""
     return {name: Origin(name) for name in _openai(layers, "")}
@@ -92,18 +89,10 @@ def _openai(layers: int, prefix: str) -> dict[str, Origin]:
         "text_model.embeddings.token_embedding.weight": Origin(f"{prefix}token_embedding.weight"),
         "text_model.embeddings.position_embedding.weight": Origin(f"{prefix}positional_embedding"),
         "text_projection.weight": Origin(f"{prefix}text_projection", transposed=True),
-        **_both("text_model.final_layer_norm", f"{prefix}ln_final"),
+        **clip_blocks.both("text_model.final_layer_norm", f"{prefix}ln_final"),
     }
     for index in range(layers):
         own = f"text_model.encoder.layers.{index}"
         theirs = f"{prefix}transformer.resblocks.{index}"
-        for part, letter in enumerate("qkv"):
-            for leaf in ("weight", "bias"):
-                packed = f"{theirs}.attn.in_proj_{leaf}"
-                found[f"{own}.self_attn.{letter}_proj.{leaf}"] = Origin(packed, (part, 3))
-        found |= _both(f"{own}.self_attn.out_proj", f"{theirs}.attn.out_proj")
-        found |= _both(f"{own}.layer_norm1", f"{theirs}.ln_1") | _both(f"{own}.layer_norm2", f"{theirs}.ln_2")
-        found |= _both(f"{own}.mlp.fc1", f"{theirs}.mlp.c_fc") | _both(
-            f"{own}.mlp.fc2", f"{theirs}.mlp.c_proj"
-        )
+        found |= clip_blocks.openai_block(own, theirs, clip_blocks.HUGGING_FACE)
     return found
