@@ -26,6 +26,13 @@ class BundleError(Exception):
     """The folder is not a bundle that can be served; the message says what is wrong with it."""
 
 
+def first_fault(error: ValidationError, whole: str) -> str:
+    """Where in a document its first fault lies (`whole`: in no field of it), and what it is."""
+    fault = error.errors()[0]
+    where = ".".join(str(part) for part in fault["loc"]) or whole
+    return f"{where}: {fault['msg']}"
+
+
 @dataclass(frozen=True, slots=True)
 class Bundle:
     """A bundle whose hashes were checked."""
@@ -62,9 +69,7 @@ def load_bundle(path: Path) -> Bundle:
     except OSError as error:
         raise BundleError(f"{path} is not a bundle: {error.strerror} ({MANIFEST})") from error
     except ValidationError as error:
-        fault = error.errors()[0]
-        where = ".".join(str(part) for part in fault["loc"]) or "manifest"
-        raise BundleError(f"{path / MANIFEST}: {where}: {fault['msg']}") from error
+        raise BundleError(f"{path / MANIFEST}: {first_fault(error, 'manifest')}") from error
     for name, expected in manifest.files.items():
         _check(path, name, expected)
     for needed in (ONNX, GOLDEN):

@@ -10,7 +10,7 @@ from typing import Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from models.bundle import Bundle
+from models.bundle import Bundle, first_fault
 from models.gpu import Gpu
 
 ENGINE_SCHEMA: Final = "pixassay.engine/1"
@@ -97,9 +97,7 @@ def read_sidecar(engine: Path) -> Sidecar:
     except OSError as error:
         raise EngineFileError(f"{file} cannot be read: {error.strerror}") from error
     except ValidationError as error:
-        fault = error.errors()[0]
-        where = ".".join(str(part) for part in fault["loc"]) or "sidecar"
-        raise EngineFileError(f"{file}: {where}: {fault['msg']}") from error
+        raise EngineFileError(f"{file}: {first_fault(error, 'sidecar')}") from error
 
 
 def check(sidecar: Sidecar, bundle: Bundle, gpu: Gpu, tensorrt: str) -> None:

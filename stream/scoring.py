@@ -15,7 +15,7 @@ from stream.engines.choose import load_engine
 from stream.errors import CannotEvaluate
 from stream.policy import load_policy
 from stream.settings import Settings
-from stream.types import Judgement, PictureFacts
+from stream.types import Judgement, PictureFacts, fields_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,10 +73,7 @@ def score_line(path: str, judgement: Judgement, facts: PictureFacts | None, bund
         "score": judgement.score,
         "logits": dict(judgement.logits),
         "reasons": [str(reason) for reason in judgement.reasons],
-        "format": facts.format if facts else None,
-        "width": facts.width if facts else None,
-        "height": facts.height if facts else None,
-        "frames": facts.frames if facts else None,
+        **fields_of(facts),
         "bundle": bundle.id,
         "policy": judgement.policy,
     }

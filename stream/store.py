@@ -24,7 +24,7 @@ from stream.events import Label, Upload
 from stream.policy import Policy
 from stream.reasons import Reason
 from stream.tables import LOGIT_COLUMNS, dead_letters, reviews, verdicts
-from stream.types import FLAGGED, DeadLetter, Job, Judgement, Outcome, PictureFacts
+from stream.types import FLAGGED, DeadLetter, Job, Judgement, Outcome, PictureFacts, fields_of
 
 Row = Mapping[str, Any]
 
@@ -242,10 +242,7 @@ def _row(outcome: Outcome, views_version: int) -> dict[str, Any]:
         "uploader_id": upload.uploader_id,
         "uri": upload.uri,
         "sha256": outcome.sha256,
-        "format": facts.format if facts else None,
-        "width": facts.width if facts else None,
-        "height": facts.height if facts else None,
-        "frames": facts.frames if facts else None,
+        **fields_of(facts),
         "verdict": judgement.verdict,
         "score": judgement.score,
         **{name: judgement.logits.get(name) for name in LOGIT_COLUMNS},

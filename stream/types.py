@@ -1,7 +1,7 @@
 """The small frozen types that steps hand to each other, in the order in which they appear."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Literal
 
@@ -49,6 +49,11 @@ class PictureFacts:
     width: int  # pixels, after EXIF orientation
     height: int
     frames: int  # in the file, not how many were sampled
+
+
+def fields_of(facts: PictureFacts | None) -> dict[str, str | int | None]:
+    """Every field by its name; all None where nothing could be read."""
+    return {field.name: getattr(facts, field.name, None) for field in fields(PictureFacts)}
 
 
 @dataclass(frozen=True, slots=True)
