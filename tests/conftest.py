@@ -4,6 +4,7 @@ Tests share a server but nothing on it: each takes its own database, bucket and 
 A test that stops a server takes a `fresh_` one.
 """
 
+import fcntl
 import os
 import uuid
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from models.bundle import Bundle
+from models.bundle import Bundle, load_bundle
 from stream.database import upgrade
 from stream.embedded import Postgres, S3Store, SeaweedFS, Tansu
 from stream.settings import PREFIX, Settings
@@ -166,7 +167,18 @@ def fresh_seaweedfs(services: Services) -> Iterator[SeaweedFS]:
 
 @pytest.fixture(scope="session")
 def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    """A complete bundle with random weights: 3 detectors, milliseconds an image."""
-    from trt_build.tiny import write_tiny_bundle  # torch: only where a test asks for it
+    """A complete bundle with random weights: 3 detectors, milliseconds an image.
 
-    return write_tiny_bundle(tmp_path_factory.mktemp("tiny") / "bundle")
+    One for all processes of a run: its export takes longer than most tests.
+    """
+    run = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        run = run.parent  # a worker's own folder lies in the run's
+    shared = run / "tiny-bundle"
+    with (run / "tiny-bundle.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not shared.exists():
+            from trt_build.tiny import write_tiny_bundle  # torch: only where a test asks for it
+
+            write_tiny_bundle(tmp_path_factory.mktemp("tiny") / "bundle").path.rename(shared)
+    return load_bundle(shared)

@@ -7,13 +7,13 @@ import onnxruntime
 import pytest
 from numpy.typing import NDArray
 
-from models.bundle import BundleError, load_bundle
+from models.bundle import Bundle, BundleError, load_bundle
 from trt_build.tiny import write_tiny_bundle
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_tiny_bundle(tmp_path_factory.mktemp("tiny")).path
+@pytest.fixture
+def folder(tiny_bundle: Bundle) -> Path:
+    return tiny_bundle.path
 
 
 def run(folder: Path, views: dict[str, NDArray[np.uint8]]) -> NDArray[np.float32]:
