@@ -32,7 +32,7 @@ class OpenVinoEngine:
         """Compile for batches of 1 to `max_batch` on `threads` threads in all. Raises ConfigError."""
         tolerances, quantisation = bundle.manifest.golden_tolerance, bundle.manifest.quantisation
         if quantisation and quantisation.precision == "fp8":
-            # It reads such a graph, and rounds other numbers than the gate's engine.
+            # It reads such a graph, and rounds some numbers to the farther neighbour: not what the gate saw.
             raise ConfigError(
                 f"{bundle.path} is fp8, which OpenVINO computes otherwise than judged: TensorRT serves it "
                 "on GPUs from Ada on; on a CPU serve the float bundle, or set PIXASSAY_ENGINE=onnxruntime"

@@ -11,7 +11,12 @@ from stream.engines.tensorrt import TensorRtEngine, load_tensorrt
 from stream.errors import ConfigError
 from tests.gpu.here import why_no_gpu
 from trt_build.build import build_engine
+from trt_build.eight_bits import FP8, INT8, Kind
+from trt_build.graph_file import on_disk, read_graph
 from trt_build.machine import LocalMachine
+from trt_build.network import BatchRange
+from trt_build.precision import in_precision
+from trt_build.qdq import quantised
 from trt_build.verify import run_onnx
 
 pytestmark = [
@@ -40,6 +45,19 @@ def test_the_runner_gives_the_logits_of_the_graph(
             assert error < TOLERANCE[precision]
     finally:
         engine.close()
+
+
+@pytest.mark.parametrize("kind", [INT8, FP8])
+def test_8_bit_products_give_the_logits_of_the_graph(tmp_path: Path, tiny_bundle: Bundle, kind: Kind) -> None:
+    machine = LocalMachine(tmp_path)
+    if kind is FP8 and machine.gpu.sm < 89:
+        pytest.skip(f"{machine.gpu.name} has no FP8")
+    golden, _ = tiny_bundle.golden()
+    graph = quantised(read_graph(tiny_bundle.onnx), [golden], kind)
+    with on_disk(graph) as path:
+        expected = run_onnx(path, golden)
+    run = machine.load(machine.compile(in_precision(graph, "f16"), [BatchRange(4, 4, 4)]))
+    assert np.abs(run(0, golden) - expected).max() < 0.1  # a rounding step off here and there
 
 
 def test_an_engine_is_reused_and_its_timings_are_kept(tmp_path: Path, tiny_bundle: Bundle) -> None:
