@@ -24,9 +24,8 @@ from onnx import TensorProto, helper
 
 from trt_build.precision import PRODUCTS
 
-FIRST = (
-    6  # of 1, 3, 6, 9 and 15 tried on the bundle that ships, by the drift of its logits and the time taken
-)
+# Of 1, 3, 6, 9 and 15 tried on the bundle that ships, by the drift of its logits and the time taken.
+FIRST = 6
 
 
 @dataclass(frozen=True, slots=True)

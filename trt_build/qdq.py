@@ -19,11 +19,10 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from models.errors import ModelError
+from models.scoring import Views
 from trt_build.eight_bits import FIRST, Kind, eight_bit_products
 from trt_build.graph_file import ONE_FILE, copied, on_disk, without_weights
 from trt_build.precision import in_precision
-
-Views = dict[str, NDArray[np.uint8]]  # view name -> [N, S, S, 3]
 
 
 class QuantisationError(ModelError):

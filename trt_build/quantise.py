@@ -19,12 +19,12 @@ from models.fit import SHORT_SIDE, recalibrate
 from models.layouts import Picture
 from models.metrics import auc
 from models.policy_fit import Chosen, Rates
-from models.scoring import BATCH, Engine, Scored, open_engine, probabilities, score
+from models.scoring import BATCH, Engine, Scored, Views, open_engine, probabilities, score
 from models.spec import Manifest, Quantisation
 from models.views import render_all
 from trt_build.eight_bits import INT8, Kind
 from trt_build.graph_file import ONE_FILE, read_graph, write_graph
-from trt_build.qdq import QuantisationError, Views, quantised
+from trt_build.qdq import QuantisationError, quantised
 from trt_build.verify import run_onnx
 
 CALIBRATION = 64  # pictures that set the ranges

@@ -15,6 +15,7 @@ from models.bundle import ONNX, Bundle
 from models.data import Split, split_pictures
 from models.layouts import scan
 from models.policy_fit import Rates
+from models.scoring import Views
 from models.spec import Quantisation
 from stream.cli import build
 from stream.engines.choose import load_engine
@@ -26,7 +27,7 @@ from trt_build import quantise
 from trt_build.eight_bits import FP8, INT8, Kind, eight_bit_products
 from trt_build.graph_file import SUFFIX, read_graph
 from trt_build.precision import PRODUCTS, in_precision
-from trt_build.qdq import QuantisationError, Views, quantised
+from trt_build.qdq import QuantisationError, quantised
 from trt_build.quantise import gate, quantise_bundle, require_accepted
 from trt_build.verify import golden_difference
 
