@@ -19,13 +19,23 @@ class Probe(nn.Module):
 
     name = "probe"
 
-    def __init__(self, tower: Tower, start: int, *, blocks: Sequence[int] = (), matched: float = 0.0) -> None:
+    def __init__(
+        self,
+        tower: Tower,
+        start: int,
+        *,
+        blocks: Sequence[int] = (),
+        strength: float | None = None,
+        matched: float = 0.0,
+    ) -> None:
         """`blocks`: indices of the blocks to read; none means the joint embedding, as UnivFD does.
 
+        `strength`: of the data against the penalty. None: the one that is best on validation pictures, whose
+        generators were trained on; a smaller one may know new ones better.
         `matched`: weight of the matched filter beside logistic regression, both at unit spread on reals.
         """
         super().__init__()
-        self.matched = matched
+        self.strength, self.matched = strength, matched
         taps = tuple(sorted(blocks))
         self.branch = Branch(self.name, tower, start, "blocks" if taps else "joint", taps)
         self.branch.blocks.requires_grad_(False)

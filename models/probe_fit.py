@@ -80,7 +80,7 @@ def fit_probe(
     mean, std = rows.mean(axis=0), rows.std(axis=0) + 1e-6
     scaled, new = (rows - mean) / std, (judged - mean) / std
     best, choice, head = -1.0, STRENGTHS[0], None
-    for strength in STRENGTHS if {picture.label for picture in validation} == {0, 1} else STRENGTHS[:1]:
+    for strength in _strengths(frozen.probe, validation):
         model = LogisticRegression(C=strength / len(rows), max_iter=400)
         model.fit(scaled, labels, sample_weight=weights)
         crops = model.decision_function(new).reshape(len(validation), -1) if len(new) else np.empty((0, 1))
@@ -95,6 +95,12 @@ def fit_probe(
         weight, bias = _with_filter(weight, seen, train, frozen.probe.matched)
     _set_head(frozen.probe, weight, bias)
     return choice
+
+
+def _strengths(probe: Probe, validation: Sequence[Picture]) -> Sequence[float]:
+    if probe.strength is not None:
+        return (probe.strength,)
+    return STRENGTHS if {picture.label for picture in validation} == {0, 1} else STRENGTHS[:1]
 
 
 def _with_filter(

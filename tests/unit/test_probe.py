@@ -90,6 +90,16 @@ def test_the_matched_filter_stands_beside_the_regression_at_its_spread(
     assert logits[labels == 0].mean() == pytest.approx(-logits[labels == 1].mean(), rel=1e-2)
 
 
+def test_a_given_strength_is_not_chosen(pictures: list[Picture], tmp_path: Path) -> None:
+    weights = []
+    for strength in (0.5, 5000.0):
+        one = frozen()
+        one.probe.strength = strength
+        assert fit(one, pictures[:8] + pictures[16:24], pictures[8:16] + pictures[24:], tmp_path) == strength
+        weights.append(one.probe.branch.head.weight.abs().sum().item())
+    assert weights[0] < weights[1]
+
+
 def test_features_that_lie_there_are_not_computed_again(pictures: list[Picture], tmp_path: Path) -> None:
     one, again = frozen(), frozen()
     fit(one, pictures, [], tmp_path)
