@@ -11,7 +11,7 @@ class Engine(Protocol):
     """A loaded ensemble."""
 
     name: str  # "openvino", "tensorrt"
-    precision: str  # what really runs: "f32", "bf16", "f16", "int8"
+    precision: str  # what really runs: "f32", "bf16", "f16", "int8", "fp8"
     buckets: tuple[int, ...]  # ascending batch sizes that it was compiled for
     callers: int  # threads that may be in `score` at the same time
 

@@ -18,7 +18,7 @@ class OnnxRuntimeEngine:
     def __init__(self, bundle: Bundle, threads: int, max_batch: int) -> None:
         """For batches of 1 to `max_batch` on `threads` threads. Raises ConfigError."""
         quantisation = bundle.manifest.quantisation
-        self.precision = quantisation.precision if quantisation else "f32"
+        self.precision: str = quantisation.precision if quantisation else "f32"
         self.buckets = tuple(range(1, max_batch + 1))
         self._views = tuple(view.name for view in bundle.manifest.views)
         options = onnxruntime.SessionOptions()
