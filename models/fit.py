@@ -13,6 +13,7 @@ from models.data import Split
 from models.evaluation.run import Settings, evaluate_bundle
 from models.layouts import Picture
 from models.policy_fit import Chosen, Rates, choose_policy
+from models.resave import with_copy
 from models.scoring import Scored, log_odds, open_engine, probabilities, score, spreads
 from models.spec import DetectorSpec, Manifest
 from models.thresholds import Reals
@@ -71,13 +72,14 @@ def calibrate_bundle(
     reals = [score(run, manifest.views, policy_reals, short_side=SHORT_SIDE, progress=progress)]
     if rates.recheck is not None:
         reals.append(score(run, manifest.views, policy_reals, short_side=SHORT_SIDE, resave=rates.recheck))
-    scores = np.min([probabilities(fused, one) for one in reals], axis=0)
+    first, again = probabilities(fused, reals[0]), probabilities(fused, reals[-1])
+    scores = np.minimum(first, again)
     apart = np.min([spreads(fused, one) for one in reals], axis=0)
     sources = np.array([picture.source for picture in policy_reals])
     photographs = np.array([picture.group for picture in policy_reals])
     chosen = choose_policy(manifest.name, Reals(scores, sources, photographs), apart, rates)
-    first = probabilities(fused, reals[0])
-    stored = np.where(first >= chosen.policy.suspicious, scores, first)  # what a worker writes into rows
+    suspicious = chosen.policy.suspicious  # below: what a worker writes into rows
+    stored = np.where(first >= suspicious, with_copy(first, again, suspicious), first)
     metrics = {REFERENCE: deciles(stored)}
     return rewrite(bundle, fused.model_copy(update={"policy": chosen.policy, "metrics": metrics})), chosen
 

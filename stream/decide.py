@@ -11,6 +11,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
+from models.resave import with_copy
 from models.spec import Manifest
 from stream.errors import CannotEvaluate, NotApplicable, Undeliverable
 from stream.policy import Policy
@@ -85,8 +86,9 @@ class Judge:
         """The judgement on one picture from the logits [F, D] of its F sampled frames.
 
         The highest-scoring frame decides; `faces` [F] says of which a detector saw the face alone. With the
-        logits of a `copy` [F, D], the lower score of each frame counts, and the lower spread: what flags a
-        picture has to outlive one more saving, and a copy can only ever make a verdict milder. Raises
+        logits of a `copy` [F, D], the lower score of each frame counts (`models.resave.with_copy`), and the
+        lower spread: what flags a picture has to outlive one more saving, and a copy can only ever make a
+        verdict milder. The judgement has the logits of the lower score. Raises
         Undeliverable where a logit is not a number: that is a defect of the engine, and must not pass for
         a clean picture.
         """
@@ -96,7 +98,8 @@ class Judge:
             self._check(copy)
             again, apart = self._read(copy, faces)
             logits = np.where((again < scores)[:, None], copy, logits)
-            scores, spreads = np.minimum(scores, again), np.minimum(spreads, apart)
+            scores = with_copy(scores, again, self._policy.thresholds(tenant).suspicious)
+            spreads = np.minimum(spreads, apart)
         top = int(scores.argmax())
         verdict, reasons = self._classify(float(scores[top]), float(spreads.max()), tenant)
         reasons += (Reason.FACE,) if faces is not None and faces[top] else ()

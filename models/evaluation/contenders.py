@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from scipy.special import expit, logit
 
 from models.bundle import MANIFEST, Bundle, load_bundle
+from models.resave import with_copy
 from models.scoring import Engine, Run, Scored, log_odds, open_engine, probabilities, spreads
 from models.spec import Manifest, ViewSpec
 
@@ -94,9 +95,10 @@ def _beside_bundle(name: str, folder: Path, engine: Engine, threads: int) -> Con
 
 
 def _fused(name: str, what: str, manifest: Manifest, found: Scored, copies: Scored) -> Method:
-    """As stream/decide.py has it: the lower of the scores of a picture and of its copy."""
+    """As stream/decide.py has it, with the score of a picture's copy."""
     policy = manifest.policy
-    scores = np.minimum(probabilities(manifest, found), probabilities(manifest, copies))
+    first, again = probabilities(manifest, found), probabilities(manifest, copies)
+    scores = with_copy(first, again, policy.suspicious)
     margins = logit(np.clip(scores, 1e-15, 1 - 1e-15))
     apart = np.minimum(spreads(manifest, found), spreads(manifest, copies))
     widened = None if policy.disagreement is None else apart >= policy.disagreement

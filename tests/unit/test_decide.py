@@ -138,6 +138,19 @@ def test_the_lower_score_counts_with_the_logits_that_gave_it() -> None:
         )
 
 
+def test_a_harmless_copy_takes_the_verdict_and_leaves_the_score_beneath_the_threshold() -> None:
+    flagged, harmless, never = row(2.1, 0, 5), row(-4, 0, 7), row(0.5, 0, 0)
+    judgement = JUDGE.judge(flagged, "default", harmless)
+    assert (judgement.verdict, judgement.reasons) == ("authentic", (Reason.RECHECKED,))
+    assert judgement.logits["pin_clip"] == -4
+    suspicious = POLICY.thresholds("default").suspicious
+    assert judgement.score is not None
+    assert suspicious - 1e-5 < judgement.score < np.float32(judgement.score + 1e-7) < suspicious
+    beside = JUDGE.judge(never, "default").score
+    assert beside is not None
+    assert beside < judgement.score  # it came nearer than one that was never flagged
+
+
 def test_each_frame_has_its_own_copy() -> None:
     frames = np.array([[3, 0, 0], [2.1, 0, 0]], dtype=np.float32)
     copies = np.array([[0, 0, 0], [2.2, 0, 0]], dtype=np.float32)
