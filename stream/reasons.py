@@ -30,7 +30,7 @@ class Reason(StrEnum):
     # Notes on how a picture was judged.
     ANIMATED = "animated"  # several frames were sampled; the highest-scoring one decides
     FACE = "face"  # some detectors looked at the surest face alone, and not at the whole picture
-    RECHECKED = "rechecked"  # the lower score of it and of a JPEG copy counts, or one just beneath
+    RECHECKED = "rechecked"  # a JPEG copy was scored, too: the lower score counts, down to the threshold
     # Why a record became a dead letter.
     BAD_JSON = "bad_json"  # not UTF-8 JSON
     UNKNOWN_SCHEMA = "unknown_schema"  # neither pixassay.upload/1 nor an S3 event notification
