@@ -22,7 +22,6 @@ from models.towers.base import Tower
 from models.towers.registry import pretrained_tower
 
 TAPS = (0, 2, 4, 7, 10, 14, 15)  # blocks whose pooled output the multi-block probe reads, beside the stem
-BATCH = 12
 
 
 @dataclass(frozen=True, slots=True)
