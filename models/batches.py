@@ -12,6 +12,7 @@ from models import views
 from models.augment import Strength
 from models.data import Batch as Pictures
 from models.data import PairedBatches
+from models.ensemble import residual
 from models.spec import ViewSpec
 
 CHUNK = 25  # steps that one seed is good for: a run can be resumed at their boundaries, and nowhere else
@@ -67,8 +68,15 @@ def _see(batch: Pictures, specs: list[ViewSpec], rng: np.random.Generator) -> Se
 
 def _pixels(images: list[NDArray[np.uint8]], spec: ViewSpec, rng: np.random.Generator) -> Tensor:
     """One tower input a picture [B, 3, s, s]; of a grid of crops, one at a place that a pair shares."""
+    pixels = _tensor(_rendered(images, spec, rng))
+    return residual(pixels) if spec.residual else pixels
+
+
+def _rendered(
+    images: list[NDArray[np.uint8]], spec: ViewSpec, rng: np.random.Generator
+) -> list[NDArray[np.uint8]]:
     if spec.kind != "crops":
-        return _tensor([views.render(image, spec) for image in images])
+        return [views.render(image, spec) for image in images]
     one = spec.model_copy(update={"size": spec.tile})
     cut = []
     for index in range(0, len(images), 2):
@@ -76,7 +84,7 @@ def _pixels(images: list[NDArray[np.uint8]], spec: ViewSpec, rng: np.random.Gene
         cut += [
             views.render(_window(image, spec.tile, down, across), one) for image in images[index : index + 2]
         ]
-    return _tensor(cut)
+    return cut
 
 
 def _window(image: NDArray[np.uint8], side: int, down: float, across: float) -> NDArray[np.uint8]:

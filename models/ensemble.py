@@ -102,13 +102,13 @@ def crops_in(view: ViewSpec) -> int:
 def to_pixels(stored: Tensor, view: ViewSpec) -> Tensor:
     """uint8 [N, S, S, 3] -> float 0..255 [N * crops, 3, s, s], the crops of one picture in a row."""
     pixels = stored.permute(0, 3, 1, 2).float()
-    if view.residual:
-        pixels = residual(pixels)
-    if view.kind != "crops":
-        return pixels
-    count, grid, tile = pixels.shape[0], view.size // view.tile, view.tile
-    split = pixels.reshape(count, 3, grid, tile, grid, tile).permute(0, 2, 4, 1, 3, 5)  # [N, g, g, 3, t, t]
-    return split.reshape(count * grid * grid, 3, tile, tile)
+    if view.kind == "crops":
+        count, grid, tile = pixels.shape[0], view.size // view.tile, view.tile
+        split = pixels.reshape(count, 3, grid, tile, grid, tile).permute(
+            0, 2, 4, 1, 3, 5
+        )  # [N, g, g, 3, t, t]
+        pixels = split.reshape(count * grid * grid, 3, tile, tile)
+    return residual(pixels) if view.residual else pixels  # of each crop: its neighbours are not
 
 
 def residual(pixels: Tensor) -> Tensor:

@@ -23,6 +23,7 @@ from models.towers.lite0 import imagenet_lite0, load_imagenet
 from models.towers.registry import pretrained_tower
 from models.towers.tiny import TinyTower
 from models.train import Run, Trained, train
+from models.views import render
 
 RECIPE = {
     "name": "test",
@@ -212,3 +213,18 @@ def test_pixels_of_a_grid_of_crops_become_one_row_of_pictures() -> None:
     assert pixels.shape == (8, 3, 32, 32)
     assert torch.equal(pixels[5], stored[1, :32, 32:].permute(2, 0, 1).float())  # second picture, top right
     assert TinyTower()(pixels).shape == (8, 32)
+
+
+@pytest.mark.parametrize("kind", ["global", "crops"])
+def test_training_sees_the_pixels_that_serving_sees(data: Path, kind: str) -> None:
+    """A residual, too; and of a crop its own, whatever crops stand beside it."""
+    from models.ensemble import to_pixels
+    from models.spec import ViewSpec
+
+    picture = np.asarray(Image.open(data / "real/noise/0.png"))[:128, :128]
+    view = ViewSpec(name="seen", kind=kind, size=128, tile=64 if kind == "crops" else 32, residual=True)
+    served = to_pixels(torch.from_numpy(np.stack([render(picture, view)])), view)
+    alone = picture[64:, :64] if kind == "crops" else picture
+    trained = batches._pixels([alone, alone], view, np.random.default_rng(0))
+    assert torch.equal(trained[0], served[2 if kind == "crops" else 0])
+    assert trained.std() != torch.from_numpy(alone.copy()).float().std()

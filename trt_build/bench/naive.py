@@ -72,17 +72,18 @@ async def judge_one(
     bucket, _, key = uri.removeprefix("s3://").partition("/")
     data = store.get_object(Bucket=bucket, Key=key)["Body"].read()
     picture = np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
-    logits = [score(detector, picture) for detector in detectors]
+    logits = scores(detectors, picture)
     database.execute(INSERT, (uri, logits))
     database.commit()
     await consumer.commit()
 
 
 @torch.inference_mode()
-def score(detector: Ensemble, picture: "np.ndarray[Any, np.dtype[np.uint8]]") -> float:
-    """One detector on one picture [H, W, 3]: its view, then its network."""
-    views = {name: render(picture, spec) for name, spec in detector.views.items()}
-    return float(detector({name: torch.from_numpy(view)[None] for name, view in views.items()})[0, 0])
+def scores(detectors: list[Ensemble], picture: "np.ndarray[Any, np.dtype[np.uint8]]") -> list[float]:
+    """One network after another on one picture [H, W, 3]; a view that several read is made once."""
+    specs = {name: spec for detector in detectors for name, spec in detector.views.items()}
+    views = {name: torch.from_numpy(render(picture, spec))[None] for name, spec in specs.items()}
+    return [float(detector({name: views[name] for name in detector.views})[0, 0]) for detector in detectors]
 
 
 if __name__ == "__main__":
