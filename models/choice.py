@@ -10,7 +10,8 @@ from models.spec import ViewSpec
 from models.towers.base import Tower
 from models.train import METHODS
 
-OFFLINE = ("lite0", "tiny")  # towers of the recipe `small`; the others are large, and start from `paper`
+# The recipe of a tower where none is named; large towers start from the papers'.
+RECIPES = {None: "default", "lite0": "default", "tiny": "small"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +32,7 @@ def chosen(choice: Choice) -> Recipe:
 
     Raises RecipeError.
     """
-    large = choice.tower is not None and choice.tower not in OFFLINE
-    recipe = read_recipe(choice.recipe or ("paper" if large else "small"))
+    recipe = read_recipe(choice.recipe or RECIPES.get(choice.tower, "paper"))
     names = ("tower", "adapt_from", "precision", "seed")
     update: dict[str, Any] = {name: getattr(choice, name) for name in names}
     update = {name: value for name, value in update.items() if value is not None}

@@ -32,7 +32,7 @@ def train(
     recipe: Annotated[
         str | None,
         typer.Option(
-            help="recipe by name, or a TOML file", show_default="paper on a large tower, else small"
+            help="recipe by name, or a TOML file", show_default="paper on a large tower, else default"
         ),
     ] = None,
     detector: Annotated[

@@ -65,10 +65,21 @@ def _rows(report: Report) -> Iterator[tuple[str, str]]:
     if memory := report["worker_memory_mb"]:
         figures = f"{memory['before']} MiB, {memory['with_backlog']} MiB"
         yield "memory of a worker: idle, with 100,000 uploads before it", figures
+    yield from _engine_rows(report)
     yield from _prefix_rows(report)
     yield "decode and views, images a core second, demo pictures", f"{report['decode_images_per_core']}"
     for kind, rate in report["decode_images_per_core_by_kind"].items():
         yield f"the same, {kind}", f"{rate}"
+
+
+def _engine_rows(report: Report) -> Iterator[tuple[str, str]]:
+    found = report["engines"]
+    if not isinstance(found, dict):
+        return
+    for name, rates in found["images_per_cpu_s"].items():
+        gains = found["over_torch"][name]
+        figures = ", ".join(f"{size}: {rate} ({gains[size]} of torch)" for size, rate in rates.items())
+        yield f"{name}: the bundle's network, images per CPU second by batch", figures
 
 
 def _prefix_rows(report: Report) -> Iterator[tuple[str, str]]:

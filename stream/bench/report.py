@@ -22,7 +22,7 @@ from stream.engines.cpu_plan import measured_plan
 from stream.errors import PixassayError
 from stream.settings import load_settings
 
-PREFIX = "trt_build.bench.prefix"
+PREFIX, ENGINES = "trt_build.bench.prefix", "trt_build.bench.engines"
 NO_TORCH = "needs torch, which is in the `train` extra: run `make dev` and use .venv-dev/bin/pixassay"
 Say = Callable[[str], None]
 Report = dict[str, Any]
@@ -34,18 +34,21 @@ class Extent:
 
     sizes: Sizes
     prefix: Sequence[str]  # arguments of trt_build.bench.prefix
+    engines: Sequence[str]  # of trt_build.bench.engines, behind the bundle
 
 
 def quick(rounds: int) -> Extent:
     """The core of it: ViT-B/32 with nine blocks shared."""
     prefix = ("--patch", "32", "--shared", "9", "--batch", "4", "--rounds", "3")
-    return Extent(Sizes(lane=384, naive=32, rounds=rounds, paced=150, backlog=0), prefix)
+    sizes = Sizes(lane=384, naive=32, rounds=rounds, paced=150, backlog=0)
+    return Extent(sizes, prefix, ("--batch", "1", "4", "--rounds", "3"))
 
 
 def full(rounds: int) -> Extent:
     """With ViT-B/16, six and nine blocks shared, and a worker with 100,000 uploads before it."""
     prefix = ("--patch", "16", "--shared", "6", "9", "--batch", "2", "--rounds", "3")
-    return Extent(Sizes(lane=504, naive=40, rounds=rounds, paced=300, backlog=100_000), prefix)
+    sizes = Sizes(lane=504, naive=40, rounds=rounds, paced=300, backlog=100_000)
+    return Extent(sizes, prefix, ("--batch", "1", "4", "16", "--rounds", "5"))
 
 
 def measure(extent: Extent, say: Say) -> Report:
@@ -67,6 +70,8 @@ def measure(extent: Extent, say: Say) -> Report:
     kinds = rates_by_kind(pictures[0], bundle, limits)
     report["decode_images_per_core"] = round(rate, 1)
     report["decode_images_per_core_by_kind"] = {kind: round(each, 1) for kind, each in kinds.items()}
+    say("engines alone")
+    report["engines"] = _engines([str(settings.bundle), *extent.engines])
     say("shared prefix")
     report |= _shared_prefix(extent.prefix)
     figures = measure_lane(settings, pictures, extent.sizes, say)
@@ -106,14 +111,24 @@ def _lane(figures: Figures) -> Report:
     }
 
 
+def _engines(arguments: Sequence[str]) -> Report | str:
+    return _measured(ENGINES, arguments) if find_spec("torch") else NO_TORCH
+
+
 def _shared_prefix(arguments: Sequence[str]) -> Report:
     if find_spec("torch") is None:
         return {"shared_prefix_share": NO_TORCH, "openvino_over_torch": NO_TORCH}
-    command = [sys.executable, "-P", "-m", PREFIX, *arguments]
+    found = _measured(PREFIX, arguments)
+    names = ("shared_prefix_share", "openvino_over_torch")
+    return {**{name: found.pop(name) for name in names}, "shared_prefix": found}
+
+
+def _measured(module: str, arguments: Sequence[str]) -> Report:
+    """What a program with torch prints: a process of its own, since the service has none."""
+    command = [sys.executable, "-P", "-m", module, *arguments]
     ended = subprocess.run(command, capture_output=True, text=True, check=False)
     if ended.returncode:
         last = ended.stderr.strip().splitlines()[-1:]
-        raise PixassayError(f"the shared prefix could not be measured: {' '.join(last)}")
+        raise PixassayError(f"{module} broke off: {' '.join(last)}")
     found: Report = json.loads(ended.stdout.splitlines()[-1])
-    names = ("shared_prefix_share", "openvino_over_torch")
-    return {**{name: found.pop(name) for name in names}, "shared_prefix": found}
+    return found

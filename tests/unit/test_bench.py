@@ -11,12 +11,14 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from models.bundle import Bundle
 from stream.bench.arithmetic import network_gflop
 from stream.bench.contest import Contestant, Lap
 from stream.bench.lane import Figures
 from stream.bench.page import BEGIN, END, write_page
 from stream.bench.processor import cpu_seconds, family
 from stream.errors import PixassayError
+from trt_build.bench.engines import TORCH, measure
 from trt_build.bench.prefix import arithmetic_gain
 
 SHAPES: dict[str, list[str | int | None]] = {"in": ["batch", 3, 8, 8], "out": ["batch", 10]}
@@ -48,6 +50,17 @@ def test_the_products_of_a_network_are_counted_by_hand(tmp_path: Path) -> None:
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10), file)
     terms = 4 * 64 * 27 + 4 * 64 * 9 + 256 * 10
     assert network_gflop(file) == pytest.approx(2 * terms / 1e9)
+
+
+def test_engines_are_measured_by_torch(tiny_bundle: Bundle) -> None:
+    """Of one round, a gain is the ratio of the rates that stand beside it."""
+    found = measure(tiny_bundle, (1, 3), rounds=1)
+    rates, gains = found["images_per_cpu_s"], found["over_torch"]
+    assert {name.split(",")[0] for name in rates} == {"torch", "ONNX Runtime", "OpenVINO"}
+    for name, each in rates.items():
+        assert each.keys() == {"1", "3"}
+        for size, rate in each.items():
+            assert gains[name][size] == pytest.approx(rate / rates[TORCH][size], rel=0.02)
 
 
 def test_ratios_are_taken_within_rounds() -> None:
@@ -97,6 +110,10 @@ REPORT = {
     "lane_over_naive_at_most": "needs torch",
     "latency_ms_at_half_load": {"p50": 101, "p95": 202, "p99": 303},
     "worker_memory_mb": {"before": 400, "with_backlog": 450},
+    "engines": {
+        "images_per_cpu_s": {"torch": {"1": 4.0}, "OpenVINO": {"1": 20.0}},
+        "over_torch": {"torch": {"1": 1.0}, "OpenVINO": {"1": 5.0}},
+    },
     "shared_prefix_share": "needs torch",
     "decode_images_per_core": 99.5,
     "decode_images_per_core_by_kind": {"JPEG 640x480": 120.0},
@@ -112,6 +129,9 @@ def test_the_page_keeps_what_people_wrote(tmp_path: Path) -> None:
     assert first.startswith("# Benchmarks\n")
     assert first.endswith("\n\nBy hand.\n")
     assert "| the whole lane, images/s | 31.5 (60.1 CPU ms an image) |" in first
+    assert (
+        "| OpenVINO: the bundle's network, images per CPU second by batch | 1: 20.0 (5.0 of torch) |" in first
+    )
     assert "p50 101 ms, p95 202 ms, p99 303 ms" in first
     assert (tmp_path / "benchmarks.svg").read_text().startswith("<?xml")
     write_page(page, REPORT)

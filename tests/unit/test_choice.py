@@ -7,6 +7,7 @@ import pytest
 
 from models.choice import Choice, check, chosen, fitted
 from models.recipe import NAMES, Recipe, RecipeError, read_recipe
+from models.towers.registry import pretrained_tower
 from models.towers.tiny import TinyTower
 from models.towers.vit import VitTower
 
@@ -22,8 +23,9 @@ def small_one(**changes: Any) -> Recipe:
 
 
 def test_a_large_tower_starts_from_the_papers_recipe() -> None:
-    assert chosen(Choice()).name == "small"
-    assert chosen(Choice(tower="lite0")).name == "small"
+    assert chosen(Choice()).name == "default"
+    assert chosen(Choice(tower="lite0")).name == "default"
+    assert chosen(Choice(tower="tiny")).name == "small"
     recipe = chosen(Choice(tower="timm:vit_base_patch16_224"))
     assert (recipe.name, recipe.tower) == ("paper", "timm:vit_base_patch16_224")
 
@@ -49,6 +51,13 @@ def test_the_command_line_wins() -> None:
         ("probe", "mosaic"),  # not in the recipe: its first view
     ]
     assert {detector.name for detector in chosen(Choice("small", every=True)).detectors} == set(NAMES)
+
+
+def test_the_default_recipe_fits_its_tower() -> None:
+    recipe = chosen(Choice())
+    assert {detector.name for detector in recipe.detectors} == set(NAMES)
+    assert len(recipe.views) == 1  # one prefix for all of them
+    check(recipe, pretrained_tower(recipe.tower))
 
 
 def test_views_take_the_side_of_the_tower() -> None:

@@ -222,7 +222,10 @@ def test_training_sees_the_pixels_that_serving_sees(data: Path, kind: str) -> No
     from models.spec import ViewSpec
 
     picture = np.asarray(Image.open(data / "real/noise/0.png"))[:128, :128]
-    view = ViewSpec(name="seen", kind=kind, size=128, tile=64 if kind == "crops" else 32, residual=True)
+    tile = 64 if kind == "crops" else 32
+    view = ViewSpec.model_validate(
+        {"name": "seen", "kind": kind, "size": 128, "tile": tile, "residual": True}
+    )
     served = to_pixels(torch.from_numpy(np.stack([render(picture, view)])), view)
     alone = picture[64:, :64] if kind == "crops" else picture
     trained = batches._pixels([alone, alone], view, np.random.default_rng(0))

@@ -16,6 +16,7 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -79,20 +80,28 @@ def gain(seconds: Mapping[str, Sequence[float]], name: str, over: str) -> float:
     return statistics.median(theirs / ours for ours, theirs in zip(seconds[name], seconds[over], strict=True))
 
 
-def compiled(network: Ensemble, batch: Batch, folder: Path) -> Callable[[], NDArray[np.float32]]:
-    """The network as OpenVINO runs it in a worker, on one thread; call it to score the batch."""
-    file = folder / "graph.onnx"
-    export_onnx(network, file)
+def compiled(file: Path) -> Callable[[Batch], NDArray[np.float32]]:
+    """A graph as OpenVINO runs it in a worker, in bf16 where the CPU computes in it, on one thread."""
     core = openvino.Core()
-    model = core.read_model(file)
     settings = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": 1, "ENABLE_CPU_PINNING": False}
-    request = core.compile_model(model, "CPU", settings).create_infer_request()
+    request = core.compile_model(core.read_model(file), "CPU", settings).create_infer_request()
 
-    def run() -> NDArray[np.float32]:
+    def run(batch: Batch) -> NDArray[np.float32]:
         request.infer(batch, share_inputs=True)
         return np.array(request.get_output_tensor(0).data, np.float32)
 
     return run
+
+
+def exported(network: Ensemble, file: Path) -> Callable[[Batch], NDArray[np.float32]]:
+    """The network as `compiled` runs it; its graph goes into `file`."""
+    export_onnx(network, file)
+    return compiled(file)
+
+
+def computes_bf16() -> bool:
+    """Whether OpenVINO computes in bf16 on this CPU."""
+    return "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
 def measure(plan: Plan) -> dict[str, Any]:
@@ -103,17 +112,16 @@ def measure(plan: Plan) -> dict[str, Any]:
     tensors = {name: torch.from_numpy(array) for name, array in batch.items()}
     alone = ensemble(1, 0, plan.patch)
     with tempfile.TemporaryDirectory() as made, torch.inference_mode():
-        folder = Path(made)
-        one = compiled(alone, batch, folder)
-        likeness = _cosine(one(), alone(tensors).numpy())
+        file = Path(made) / "graph.onnx"
+        one = exported(alone, file)
+        likeness = _cosine(one(batch), alone(tensors).numpy())
         actions: dict[str, Callable[[], object]] = {
-            ALONE: lambda: [one() for _ in range(DETECTORS)],
+            ALONE: lambda: [one(batch) for _ in range(DETECTORS)],
             TORCH: lambda: [alone(tensors) for _ in range(DETECTORS)],
-            **{
-                f"{s} shared": compiled(ensemble(DETECTORS, s, plan.patch), batch, folder)
-                for s in plan.shared
-            },
         }
+        for shared in plan.shared:
+            network = exported(ensemble(DETECTORS, shared, plan.patch), file)
+            actions[f"{shared} shared"] = partial(network, batch)
         seconds = interleaved(actions, plan.rounds)
     return {**_report(plan, seconds), "cosine_of_logits": likeness}
 
@@ -122,7 +130,6 @@ def _report(plan: Plan, seconds: Mapping[str, Sequence[float]]) -> dict[str, Any
     gains = {s: gain(seconds, f"{s} shared", ALONE) for s in plan.shared}
     bounds = {s: arithmetic_gain(DEPTH, s) for s in plan.shared}
     rates = {name: plan.batch / statistics.median(each) for name, each in seconds.items()}
-    bf16 = "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     return {
         "shared_prefix_share": round(min(gains[s] / bounds[s] for s in plan.shared), 3),
         "openvino_over_torch": round(gain(seconds, ALONE, TORCH), 2),
@@ -130,7 +137,7 @@ def _report(plan: Plan, seconds: Mapping[str, Sequence[float]]) -> dict[str, Any
         "gain": {str(s): round(each, 3) for s, each in gains.items()},
         "arithmetic_gain": {str(s): round(each, 3) for s, each in bounds.items()},
         "images_per_cpu_s": {name: round(each, 2) for name, each in rates.items()},
-        "precision": "bf16" if bf16 else "f32",
+        "precision": "bf16" if computes_bf16() else "f32",
         "batch": plan.batch,
     }
 
