@@ -70,7 +70,7 @@ class Judgement:
     """What the policy says of one picture."""
 
     verdict: Verdict
-    score: float | None  # fused probability of synthetic in 0..1; None where nothing was judged
+    score: float | None  # fused probability of synthetic in 0..1 (models.resave.with_copy); None: not judged
     logits: Mapping[str, float | None]  # detector name -> raw logit of the deciding frame
     reasons: tuple[Reason, ...]
     policy: str  # id of the policy that decided
