@@ -78,7 +78,7 @@ def _engine_rows(report: Report) -> Iterator[tuple[str, str]]:
         return
     for name, rates in found["images_per_cpu_s"].items():
         gains = found["over_torch"][name]
-        figures = ", ".join(f"{size}: {rate} ({gains[size]} of torch)" for size, rate in rates.items())
+        figures = ", ".join(f"{size}: {rate} ({gains[size]} times torch)" for size, rate in rates.items())
         yield f"{name}: the bundle's network, images per CPU second by batch", figures
 
 
