@@ -108,7 +108,7 @@ def to_pixels(stored: Tensor, view: ViewSpec) -> Tensor:
             0, 2, 4, 1, 3, 5
         )  # [N, g, g, 3, t, t]
         pixels = split.reshape(count * grid * grid, 3, tile, tile)
-    return residual(pixels) if view.residual else pixels  # of each crop: its neighbours are not
+    return residual(pixels) if view.residual else pixels  # of each crop by itself
 
 
 def residual(pixels: Tensor) -> Tensor:
