@@ -1,6 +1,7 @@
 """Fetch step: the bytes behind an upload's URI, from S3 or from a folder that the settings allow."""
 
 import hashlib
+import logging
 import re
 import threading
 from collections.abc import Iterator
@@ -16,7 +17,10 @@ from stream.events import Upload
 from stream.fetch_file import read_file
 from stream.reasons import Reason
 from stream.settings import Settings
+from stream.signed_get import Opened, SignedGet
 from stream.types import Fetched
+
+log = logging.getLogger("pixassay")
 
 PART = "object store"
 _CHUNK = 1 << 20
@@ -49,7 +53,7 @@ class Fetcher:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._lock = threading.Lock()
-        self._s3: Any = None
+        self._s3: tuple[Any, SignedGet] | None = None
 
     def fetch(self, upload: Upload) -> Fetched:
         """The bytes of the upload's picture, and their SHA-256.
@@ -69,7 +73,7 @@ class Fetcher:
         """Store one picture at an s3:// URI. Raises as `fetch` does."""
         bucket, key = self._bucket_and_key(uri)
         try:
-            self._client().put_object(Bucket=bucket, Key=key, Body=data, ContentType=content_type)
+            self._clients()[0].put_object(Bucket=bucket, Key=key, Body=data, ContentType=content_type)
         except (ClientError, BotoCoreError) as error:
             raise _translated(error, uri) from error
 
@@ -85,11 +89,23 @@ class Fetcher:
     def _read_s3(self, uri: str) -> bytes:
         bucket, key = self._bucket_and_key(uri)
         try:
-            answer = self._client().get_object(Bucket=bucket, Key=key)
-            with closing(answer["Body"]) as body:  # its own __enter__ gives the raw response
-                return _capped(answer.get("ContentLength"), body, self._settings.max_bytes)
+            stated, answered = self._get(bucket, key)
+            with closing(answered) as body:  # its own __enter__ gives the raw response
+                return _capped(stated, body, self._settings.max_bytes)
         except (ClientError, BotoCoreError) as error:
             raise _translated(error, uri) from error
+
+    def _get(self, bucket: str, key: str) -> Opened:
+        """Quickly where its bucket has answered before, and else, or where that fails, by boto3."""
+        client, quick = self._clients()
+        try:
+            if (opened := quick.get(bucket, key)) is not None:
+                return opened
+        except BotoCoreError as error:
+            log.debug("boto3 is to ask again for %s/%s: %r", bucket, key, error)
+        answer = client.get_object(Bucket=bucket, Key=key)
+        quick.learn(bucket, key)
+        return answer.get("ContentLength"), answer["Body"]
 
     def _bucket_and_key(self, uri: str) -> tuple[str, str]:
         """Cut by hand: a key may hold "?", "#" and "%", which a URL parser would take for its own."""
@@ -104,10 +120,11 @@ class Fetcher:
             raise Undeliverable(Reason.URI_NOT_ALLOWED, f"bucket {bucket} is not in PIXASSAY_S3_BUCKETS")
         return bucket, key
 
-    def _client(self) -> Any:
+    def _clients(self) -> tuple[Any, SignedGet]:
         with self._lock:
             if self._s3 is None:
-                self._s3 = s3_client(self._settings)
+                client = s3_client(self._settings)
+                self._s3 = client, SignedGet(client)
             return self._s3
 
 

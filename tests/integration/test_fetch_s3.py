@@ -40,6 +40,10 @@ def reason(error: PixassayError) -> tuple[type[PixassayError], Reason]:
     return type(error), error.reason
 
 
+def reasoned(error: PixassayError) -> tuple[type[PixassayError], Reason | None]:
+    return type(error), None if isinstance(error, Outage) else reason(error)[1]
+
+
 @pytest.fixture
 def fetcher(seaweedfs: SeaweedFS) -> Fetcher:
     return Fetcher(settings_for(seaweedfs, max_bytes=3 << 20))
@@ -59,9 +63,27 @@ def fetcher(seaweedfs: SeaweedFS) -> Fetcher:
 )
 def test_any_key_is_read_as_it_is(fetcher: Fetcher, bucket: S3Store, key: str) -> None:
     data = key.encode() * 1000
-    fetched = fetcher.fetch(upload(bucket.put(key, data)))
-    assert fetched.data == data
-    assert fetched.sha256 == hashlib.sha256(data).hexdigest()
+    uri = bucket.put(key, data)
+    for _ in range(2):  # through boto3, and then without it
+        fetched = fetcher.fetch(upload(uri))
+        assert fetched.data == data
+        assert fetched.sha256 == hashlib.sha256(data).hexdigest()
+
+
+def test_what_was_learned_of_a_bucket_reads_every_key_of_it_and_no_other_bucket(
+    fetcher: Fetcher, bucket: S3Store, seaweedfs: SeaweedFS, unique: str
+) -> None:
+    keys = ["a.jpg", "deep/er/b.jpg", "50%25 off?x=1&y#z.jpg", "äö/日本.png", "a+b ~c.jpg", "a//b.jpg"]
+    uris = [bucket.put(key, key.encode()) for key in keys]
+    other = seaweedfs.bucket(f"{unique}-other").put("a.jpg", b"other")
+    fetcher.fetch(upload(uris[0]))
+    asked: list[str] = []
+    client, _ = fetcher._clients()
+    client.meta.events.register("before-sign.s3.GetObject", lambda request, **_: asked.append(request.url))
+    assert [fetcher.fetch(upload(uri)).data for uri in uris] == [key.encode() for key in keys]
+    assert asked == []  # boto3 was not needed
+    assert fetcher.fetch(upload(other)).data == b"other"
+    assert len(asked) == 1
 
 
 def test_put_is_read_back_with_its_type(
@@ -164,7 +186,9 @@ class Misbehaving(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         fault = self.path.rpartition("/")[2].partition("?")[0]
         self.asked.append(fault)
-        if fault == "silent":
+        if fault == "fine":
+            self._body(b"picture", length=7)
+        elif fault == "silent":
             self.server.patience.wait(60)  # type: ignore[attr-defined]
         elif fault == "cut":
             self._body(b"x" * 1000, length=5000)
@@ -224,6 +248,32 @@ def test_a_store_in_trouble_is_an_outage(misbehaving: tuple[Fetcher, list[str]],
     assert isinstance(error, Outage)
     assert error.part == "object store"
     assert len(asked) == (1 if fault == "cut" else 3)  # a body that breaks off is the lane's to try again
+
+
+@pytest.mark.parametrize(
+    ("fault", "asked_for"),
+    [("503-SlowDown", 4), ("silent", 4), ("403-AccessDenied", 2), ("404-NoSuchKey", 2), ("cut", 1)],
+)
+def test_in_a_bucket_that_has_answered_boto3_is_asked_once_more_about_what_goes_wrong(
+    misbehaving: tuple[Fetcher, list[str]], fault: str, asked_for: int
+) -> None:
+    fetcher, asked = misbehaving
+    first = reasoned(failure(fetcher, f"s3://bucket/{fault}"))
+    assert fetcher.fetch(upload("s3://bucket/fine")).data == b"picture"
+    asked.clear()
+    assert reasoned(failure(fetcher, f"s3://bucket/{fault}")) == first
+    assert len(asked) == asked_for
+    assert fetcher.fetch(upload("s3://bucket/fine")).data == b"picture"
+
+
+@pytest.mark.parametrize("fault", ["endless", "lies"])
+def test_the_cap_holds_in_a_bucket_that_has_answered(
+    misbehaving: tuple[Fetcher, list[str]], fault: str
+) -> None:
+    fetcher, asked = misbehaving
+    fetcher.fetch(upload("s3://bucket/fine"))
+    assert reason(failure(fetcher, f"s3://bucket/{fault}")) == (CannotEvaluate, Reason.TOO_MANY_BYTES)
+    assert asked == ["fine", fault]
 
 
 @pytest.mark.parametrize("fault", ["endless", "lies"])
