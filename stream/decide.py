@@ -21,32 +21,33 @@ from stream.types import FLAGGED, Judgement, Verdict
 Faces = NDArray[np.bool_]  # [N]: whether face views show a face (models/faces.py) and not the whole picture
 
 
-def calibrate(
-    manifest: Manifest, logits: NDArray[np.floating], faces: Faces | None = None
-) -> NDArray[np.float64]:
-    """Log-odds [N, D] of raw logits [N, D], detectors in the manifest's order; faces by their own lines."""
-    lines = np.array([(one.slope, one.intercept) for one in manifest.detectors])  # [D, 2]
-    face_lines = np.array([one.face_line or (one.slope, one.intercept) for one in manifest.detectors])
-    seen = np.zeros(len(logits), np.bool_) if faces is None else faces
-    chosen = np.where(seen[:, None, None], face_lines, lines)  # [N, D, 2]
-    log_odds: NDArray[np.float64] = chosen[..., 0] * logits.astype(np.float64) + chosen[..., 1]  # [N, D]
-    return log_odds
+class Fusion:
+    """One bundle's calibration and fusion; its numbers are gathered once, not for every picture."""
 
+    def __init__(self, manifest: Manifest) -> None:
+        detectors = manifest.detectors
+        self._lines = np.array([(one.slope, one.intercept) for one in detectors])  # [D, 2]
+        self._face_lines = np.array([one.face_line or (one.slope, one.intercept) for one in detectors])
+        self._weights = np.array([one.weight for one in detectors])  # [D]
+        self._heard = self._weights > 0
+        self._bias = manifest.fusion_bias
 
-def fuse(manifest: Manifest, logits: NDArray[np.floating], faces: Faces | None = None) -> NDArray[np.float64]:
-    """Probability of synthetic [N], in 0..1, of raw logits [N, D]."""
-    weights = np.array([detector.weight for detector in manifest.detectors])  # [D]
-    log_odds = manifest.fusion_bias + calibrate(manifest, logits, faces) @ weights  # [N]
-    return _sigmoid(log_odds)
+    def calibrate(self, logits: NDArray[np.floating], faces: Faces | None = None) -> NDArray[np.float64]:
+        """Log-odds [N, D] of raw logits [N, D], in the manifest's order; faces by their own lines."""
+        lines = self._lines
+        if faces is not None and faces.any():
+            lines = np.where(faces[:, None, None], self._face_lines, lines)  # [N, D, 2]
+        log_odds: NDArray[np.float64] = lines[..., 0] * logits.astype(np.float64) + lines[..., 1]  # [N, D]
+        return log_odds
 
+    def fuse(self, log_odds: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Probability of synthetic [N], in 0..1, of calibrated log-odds [N, D]."""
+        return _sigmoid(self._bias + log_odds @ self._weights)
 
-def spread(
-    manifest: Manifest, logits: NDArray[np.floating], faces: Faces | None = None
-) -> NDArray[np.float64]:
-    """How far apart [N] the log-odds of the detectors with a say lie, of raw logits [N, D]."""
-    heard = [detector.weight > 0 for detector in manifest.detectors]
-    log_odds = calibrate(manifest, logits, faces)[:, heard]
-    return np.ptp(log_odds, axis=1) if any(heard) else np.zeros(len(logits))
+    def spread(self, log_odds: NDArray[np.float64]) -> NDArray[np.float64]:
+        """How far apart [N] the calibrated log-odds [N, D] of the detectors with a say lie."""
+        heard = log_odds[:, self._heard]
+        return heard.max(axis=1) - heard.min(axis=1) if heard.shape[1] else np.zeros(len(log_odds))
 
 
 def _sigmoid(x: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -58,7 +59,7 @@ class Judge:
     """Judges pictures with one bundle's calibration and one policy."""
 
     def __init__(self, manifest: Manifest, policy: Policy) -> None:
-        self._manifest = manifest
+        self._fusion = Fusion(manifest)
         self._policy = policy
         self._names = tuple(detector.name for detector in manifest.detectors)
 
@@ -116,7 +117,8 @@ class Judge:
     def _read(
         self, logits: NDArray[np.floating], faces: Faces | None
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        return fuse(self._manifest, logits, faces), spread(self._manifest, logits, faces)
+        log_odds = self._fusion.calibrate(logits, faces)
+        return self._fusion.fuse(log_odds), self._fusion.spread(log_odds)
 
     def _check(self, logits: NDArray[np.floating]) -> None:
         if logits.ndim != 2 or logits.shape[0] == 0 or logits.shape[1] != len(self._names):

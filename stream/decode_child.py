@@ -15,6 +15,7 @@ import orjson
 
 from models.spec import ViewSpec
 from models.views import make_ready
+from stream.allocator import keep_freed_memory
 from stream.decode import Limits, decode
 from stream.decode_wire import WireError, receive, send
 from stream.errors import CannotEvaluate, NotApplicable
@@ -29,6 +30,7 @@ _NO_LIMIT = 2**32  # the parent is trusted
 def main(descriptor: int) -> None:
     """Serve the socket with this descriptor."""
     _quiet_libraries()
+    keep_freed_memory()
     with socket.socket(fileno=descriptor) as connection:
         fields = orjson.loads(receive(connection, _NO_LIMIT))
         views = [ViewSpec.model_validate(view) for view in fields["views"]]

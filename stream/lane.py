@@ -113,8 +113,9 @@ class Lane:
                 self._telemetry.back(PART, who)
 
     async def _poll(self, consumer: AIOKafkaConsumer) -> None:
-        """Take as many records as there is room for; where there is none, wait for room."""
+        """Take as many records as there is room for; where there is too little, wait for room."""
         room = self._pipeline.room() if self._flowing() else 0
+        room = room if room >= self._pipeline.enough_room else 0
         self._pause_and_resume(consumer, room > 0)
         if room <= 0:
             self._pipeline.room_made.clear()

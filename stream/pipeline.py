@@ -107,7 +107,8 @@ class Pipeline:
         self._letters = Batcher(self._bury, STORE_BATCH)
         self._tasks: set[asyncio.Task[None]] = set()
         self._entering = 0  # submitted and not yet past fetching
-        self.room_made = asyncio.Event()  # set whenever an upload has left the first step
+        self.enough_room = max(1, self._places // 4)  # asking for fewer records costs more than it brings
+        self.room_made = asyncio.Event()  # set when there is enough room again
 
     def room(self) -> int:
         """How many more uploads can be submitted before they would pile up; negative: that many wait."""
@@ -299,7 +300,8 @@ class Pipeline:
 
     def _entered(self) -> None:
         self._entering -= 1
-        self.room_made.set()
+        if self.room() >= self.enough_room:
+            self.room_made.set()
 
     def _outcome(self, way: _Way, judgement: Judgement) -> Outcome:
         decided_at, upload = datetime.now(UTC), way.job.upload

@@ -88,7 +88,7 @@ def verdict_again(thresholds: Thresholds, manifest: Mapping[str, Any]) -> sa.Col
 
 
 def _spread(manifest: Mapping[str, Any]) -> sa.ColumnElement[float]:
-    """Distance between the log-odds of the detectors with a say, as stream.decide.spread has it."""
+    """Distance between the log-odds of the detectors with a say, as stream.decide.Fusion.spread has it."""
     odds = [
         _number(one["slope"]) * _logit(one["name"]) + _number(one["intercept"])
         for one in manifest["detectors"]

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from models.bundle import load_bundle
+from stream.allocator import keep_freed_memory
 from stream.bench.contest import serve
 from stream.bench.processor import cores
 from stream.decide import Judge
@@ -29,6 +30,7 @@ from stream.types import Views
 
 def main(folder: Path) -> None:
     """Serve, on one thread: there is a process of this program for each core."""
+    keep_freed_memory()  # as a decoding process does
     settings = load_settings()
     bundle = load_bundle(settings.bundle)
     plan = best_plan(bundle, cores(), settings.max_batch, settings.engines)  # batches as the lane has them

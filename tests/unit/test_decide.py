@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream.decide import Judge, calibrate, fuse, spread
+from stream.decide import Fusion, Judge
 from stream.errors import CannotEvaluate, NotApplicable, Undeliverable
 from stream.policy import Policy, Thresholds
 from stream.reasons import Reason
@@ -21,21 +21,25 @@ def row(*logits: float) -> np.ndarray:
     return np.array([logits], dtype=np.float32)
 
 
+def fused(logits: np.ndarray) -> np.ndarray:
+    return Fusion(MANIFEST).fuse(Fusion(MANIFEST).calibrate(logits))
+
+
 def test_calibration_is_one_line_a_detector() -> None:
     # 2*3-1 = 5, 1*4+0 = 4, 0.5*-1+0.5 = 0
-    assert calibrate(MANIFEST, row(3, 4, -1)).tolist() == [[5.0, 4.0, 0.0]]
+    assert Fusion(MANIFEST).calibrate(row(3, 4, -1)).tolist() == [[5.0, 4.0, 0.0]]
 
 
 def test_fusion_weighs_the_log_odds() -> None:
     # -0.5 + 0.5*5 + 0.25*4 + 0*0 = 3;  sigmoid(3) = 0.95257...
-    assert fuse(MANIFEST, row(3, 4, -1)).tolist() == [pytest.approx(0.9525741268224334)]
+    assert fused(row(3, 4, -1)).tolist() == [pytest.approx(0.9525741268224334)]
     # -0.5 + 0.5*1 + 0.25*0 = 0;  sigmoid(0) = 1/2
-    assert fuse(MANIFEST, row(1, 0, 9)).tolist() == [0.5]
+    assert fused(row(1, 0, 9)).tolist() == [0.5]
 
 
 def test_far_logits_saturate_without_overflow() -> None:
-    assert fuse(MANIFEST, row(-1e6, -1e6, 0)).tolist() == [0.0]
-    assert fuse(MANIFEST, row(1e6, 1e6, 0)).tolist() == [1.0]
+    assert fused(row(-1e6, -1e6, 0)).tolist() == [0.0]
+    assert fused(row(1e6, 1e6, 0)).tolist() == [1.0]
 
 
 @pytest.mark.parametrize(
@@ -160,7 +164,8 @@ def test_each_frame_has_its_own_copy() -> None:
 
 
 def test_detectors_with_a_say_that_disagree_make_a_picture_suspicious_and_never_synthetic() -> None:
-    assert spread(MANIFEST, row(3, 4, 50)).tolist() == [1.0]  # 5 and 4; masm has no weight
+    fusion = Fusion(MANIFEST)
+    assert fusion.spread(fusion.calibrate(row(3, 4, 50))).tolist() == [1.0]  # 5 and 4; masm has no weight
     judge = Judge(MANIFEST, replace(POLICY, disagreement=3.0))
     apart = judge.judge(row(-3, -4, 0), "t")
     assert (apart.verdict, apart.reasons) == ("suspicious", (Reason.DETECTORS_DISAGREE,))
@@ -185,7 +190,7 @@ def test_a_face_is_calibrated_by_its_own_line_and_told_of() -> None:
     masm = MANIFEST.detectors[2].model_copy(update={"face_line": (3.0, -2.0), "weight": 1.0})
     manifest = MANIFEST.model_copy(update={"detectors": (*MANIFEST.detectors[:2], masm)})
     logits, faces = np.vstack([row(3, 4, -1), row(3, 4, -1)]), np.array([True, False])
-    assert calibrate(manifest, logits, faces).tolist() == [[5.0, 4.0, -5.0], [5.0, 4.0, 0.0]]
+    assert Fusion(manifest).calibrate(logits, faces).tolist() == [[5.0, 4.0, -5.0], [5.0, 4.0, 0.0]]
     judge = Judge(manifest, POLICY)  # 3 with the face's -5 is -2, without it 3
     seen = [judge.judge(row(3, 4, -1), "t", None, np.array([face])) for face in (True, False)]
     assert [one.verdict for one in seen] == ["authentic", "synthetic"]
