@@ -1,4 +1,4 @@
-"""What a network asks of a core, beside what the core can do: no lane is faster than its products."""
+"""What a network asks of a core, beside what the core can do in float32."""
 
 import math
 import time

@@ -59,7 +59,6 @@ def _rows(report: Report) -> Iterator[tuple[str, str]]:
     yield "lane over the loop that people write", f"**{report['lane_over_naive']}**"
     products = f"{report['network_gflop_per_image']} GFLOP, {report['matrix_gflops_per_core']} GFLOP/s"
     yield "the network's products for an image, matrix products of a core (float32)", products
-    yield "lane over that loop, if products took all the time", f"at most {report['lane_over_naive_at_most']}"
     latency = report["latency_ms_at_half_load"]
     yield "from announcement to decision at half load", ", ".join(f"{p} {ms} ms" for p, ms in latency.items())
     if memory := report["worker_memory_mb"]:

@@ -77,20 +77,10 @@ def measure(extent: Extent, say: Say) -> Report:
     figures = measure_lane(settings, pictures, extent.sizes, say)
     report |= _lane(figures)
     say("arithmetic")
-    report |= _arithmetic(network_gflop(bundle.onnx), matrix_gflops(), figures)
+    report["network_gflop_per_image"] = round(network_gflop(bundle.onnx), 2)
+    report["matrix_gflops_per_core"] = round(matrix_gflops(), 1)
     report["seconds"] = round(time.monotonic() - began)
     return report
-
-
-def _arithmetic(network: float, core: float, figures: Figures) -> Report:
-    """How far the lane could lead if every core did nothing but its first look's products, at this rate."""
-    most = cores() * core / network
-    naive = NAIVE in figures.laps
-    return {
-        "network_gflop_per_image": round(network, 2),
-        "matrix_gflops_per_core": round(core, 1),
-        "lane_over_naive_at_most": round(most / figures.rate(NAIVE), 2) if naive else NO_TORCH,
-    }
 
 
 def _lane(figures: Figures) -> Report:
