@@ -120,9 +120,11 @@ def residual(pixels: Tensor) -> Tensor:
     # As one convolution, so that an engine in half precision never rounds the mean before it is subtracted:
     # in bfloat16 that moved logits of photographs by up to 2. At the border the mean is of what lies inside:
     # the same as the mean of nine once every side goes on with the mean of its two outermost lines.
-    kernel = torch.full((3, 1, 3, 3), -1.0, dtype=pixels.dtype, device=pixels.device)
-    kernel[:, :, 1, 1] = 8.0
-    nine_times = F.conv2d(_continued(_continued(pixels, 2), 3), kernel, groups=3)
+    kernel = torch.full((3, 3), -1.0, dtype=pixels.dtype, device=pixels.device)
+    kernel[1, 1] = 8.0
+    # Each channel by itself; written as a dense convolution, which torch computes several times faster.
+    weight = torch.eye(3, dtype=pixels.dtype, device=pixels.device)[:, :, None, None] * kernel
+    nine_times = F.conv2d(_continued(_continued(pixels, 2), 3), weight)
     return (128 + RESIDUAL_GAIN / 9 * nine_times).clamp(0, 255)
 
 

@@ -35,7 +35,8 @@ def evaluate(
         int, typer.Option(min=0, help="bring pictures to this short side first; 0: as they are")
     ] = 256,
     engine: Annotated[
-        Literal["onnxruntime", "openvino"], typer.Option(help="what runs the graph")
+        Literal["onnxruntime", "openvino", "openvino-bf16"],
+        typer.Option(help="what runs the graph; openvino computes in float32"),
     ] = "openvino",
     threads: Annotated[int, typer.Option(min=1)] = 1,
     as_json: Annotated[bool, typer.Option("--json", help="print everything as one JSON document")] = False,
