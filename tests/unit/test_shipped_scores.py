@@ -8,9 +8,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from models.bundle import BUNDLED, Bundle, load_bundle
+from models.errors import ModelError
 from models.scoring import Run, Views, open_engine
 from models.views import render_all
 from stream.demo_pictures import packaged_pictures
+from stream.engines.openvino import computes_bf16
 
 Photographs = list[NDArray[np.uint8]]
 
@@ -47,3 +49,17 @@ def test_a_score_depends_on_no_other_picture_of_the_batch(
     assert np.array_equal(run(views), together)
     for other in (turned, alone):
         assert np.abs(other - together).max() <= 1e-5
+
+
+def test_in_bfloat16_logits_stay_close_and_other_cpus_are_told_so(
+    bundle: Bundle, run: Run, photographs: Photographs
+) -> None:
+    if not computes_bf16():
+        with pytest.raises(ModelError, match="does not compute in bfloat16"):
+            open_engine(bundle, "openvino-bf16")
+        return
+    views = views_of(bundle, photographs)
+    apart = np.abs(open_engine(bundle, "openvino-bf16")(views) - run(views))
+    # 0.84 and 0.086 where the mean of a residual is rounded by itself.
+    assert 1e-4 < apart.max() < 0.6
+    assert apart.mean() < 0.075
