@@ -1,4 +1,4 @@
-"""The measured part of docs/benchmarks.md, written between two markers, and its plot beside it."""
+"""The measured parts of docs/benchmarks.md, each written between two markers, and the plot of the first."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,6 +8,7 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 
 from stream.bench.contestants import LANE, LIMIT, NAIVE
+from stream.bench.random_vit import RandomVit
 from stream.errors import PixassayError
 
 BEGIN, END = "<!-- bench: written by `pixassay bench --page` -->", "<!-- bench: end -->"
@@ -29,23 +30,40 @@ Report = dict[str, Any]
 
 def write_page(page: Path, report: Report) -> None:
     """Replace what stands between the markers, and the plot. Raises PixassayError without markers."""
-    text = page.read_text(encoding="utf-8")
-    before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise PixassayError(f"{page} lacks the lines {BEGIN} and {END} between which the table goes")
+    written = _filled(page, (BEGIN, END), f"{render(report)}\n\n![Images per second]({PLOT})")
     _draw(report).savefig(page.with_name(PLOT), format="svg", metadata={"Date": None}, bbox_inches="tight")
-    page.write_text(f"{before}{BEGIN}\n\n{render(report)}\n\n{END}{after}", encoding="utf-8")
+    page.write_text(written, encoding="utf-8")
+
+
+def write_random(page: Path, ensemble: RandomVit, report: Report) -> None:
+    """The same for the table of an ensemble of random weights, which has markers of its own and no plot."""
+    page.write_text(_filled(page, random_markers(ensemble), render(report)), encoding="utf-8")
+
+
+def random_markers(ensemble: RandomVit) -> tuple[str, str]:
+    """Between which its table goes."""
+    command = f"pixassay bench --ensemble {ensemble} --page"
+    return f"<!-- bench {ensemble}: written by `{command}` -->", f"<!-- bench {ensemble}: end -->"
+
+
+def _filled(page: Path, markers: tuple[str, str], part: str) -> str:
+    """The page's text with `part` between the markers. Raises PixassayError without them."""
+    before, begin, rest = page.read_text(encoding="utf-8").partition(markers[0])
+    _, end, after = rest.partition(markers[1])
+    if not begin or not end:
+        raise PixassayError(f"{page} lacks the lines {' and '.join(markers)} between which the table goes")
+    return f"{before}{begin}\n\n{part}\n\n{end}{after}"
 
 
 def render(report: Report) -> str:
     """The table, from the figures alone."""
     where = f"{report['machine']}, {report['date'][:10]}, bundle `{report['bundle']}`, "
     where += f"{report['rounds']} rounds in turn, medians; {report['seconds']} seconds in all."
-    where += f" The CPU engine ran with {report['cpu_engine']}, as it had measured here to be best."
+    where += f" The CPU engine ran with {report['cpu_engine']}, as it had measured here to be best"
+    where += f", in {report['precision']}." if "precision" in report else "."
     rows = [("measured", "figure"), ("---", "---"), *_rows(report)]
     table = "\n".join(f"| {what} | {figure} |" for what, figure in rows)
-    return f"{where}\n\n{table}\n\n![Images per second]({PLOT})"
+    return f"{where}\n\n{table}"
 
 
 def _rows(report: Report) -> Iterator[tuple[str, str]]:
@@ -67,12 +85,12 @@ def _rows(report: Report) -> Iterator[tuple[str, str]]:
     yield from _engine_rows(report)
     yield from _prefix_rows(report)
     yield "decode and views, images a core second, demo pictures", f"{report['decode_images_per_core']}"
-    for kind, rate in report["decode_images_per_core_by_kind"].items():
+    for kind, rate in report.get("decode_images_per_core_by_kind", {}).items():
         yield f"the same, {kind}", f"{rate}"
 
 
 def _engine_rows(report: Report) -> Iterator[tuple[str, str]]:
-    found = report["engines"]
+    found = report.get("engines")
     if not isinstance(found, dict):
         return
     for name, rates in found["images_per_cpu_s"].items():

@@ -1,29 +1,27 @@
 """What `pixassay bench` measured, as one JSON-able object; each part in the order in which it is run."""
 
 import json
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib.util import find_spec
 from typing import Any
 
-from models.bundle import load_bundle
+from models.bundle import Bundle, load_bundle
 from stream.bench.arithmetic import matrix_gflops, network_gflop
 from stream.bench.contestants import LANE, LIMIT, NAIVE
 from stream.bench.decoding import decode_rate, rates_by_kind
 from stream.bench.lane import Figures, Sizes, measure_lane
 from stream.bench.processor import cores, model_name
+from stream.bench.random_vit import RandomVit, serving
+from stream.bench.torch_program import NO_TORCH, has_torch, output_of
 from stream.decode_pool import limits_of
-from stream.demo_pictures import packaged_pictures
+from stream.demo_pictures import Picture, packaged_pictures
 from stream.engines.cpu_plan import measured_plan
-from stream.errors import PixassayError
-from stream.settings import load_settings
+from stream.engines.openvino import computes_bf16
+from stream.settings import Settings, load_settings
 
 PREFIX, ENGINES = "trt_build.bench.prefix", "trt_build.bench.engines"
-NO_TORCH = "needs torch, which is in the `train` extra: run `make dev` and use .venv-dev/bin/pixassay"
 Say = Callable[[str], None]
 Report = dict[str, Any]
 
@@ -52,23 +50,12 @@ def full(rounds: int) -> Extent:
 
 
 def measure(extent: Extent, say: Say) -> Report:
-    """Everything. Raises PixassayError where a part breaks off."""
+    """Everything, with the bundle of the settings. Raises PixassayError where a part breaks off."""
     began = time.monotonic()
-    settings = load_settings()
-    bundle, limits, pictures = load_bundle(settings.bundle), limits_of(settings), packaged_pictures()
-    report: Report = {
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "machine": f"{cores()} cores of an {model_name()}",
-        "bundle": f"{bundle.manifest.name} {bundle.id}",
-        "rounds": extent.sizes.rounds,
-    }
-    say("threads and batches of the engine")  # anew: what was kept may stem from a busier hour
-    plan = measured_plan(bundle, cores(), settings.max_batch, settings.engines)
-    report["cpu_engine"] = str(plan)
-    say("decode and views")
-    rate = decode_rate([picture.data for picture in pictures], bundle, limits)
-    kinds = rates_by_kind(pictures[0], bundle, limits)
-    report["decode_images_per_core"] = round(rate, 1)
+    settings, pictures = load_settings(), packaged_pictures()
+    bundle = load_bundle(settings.bundle)
+    report = _start(settings, bundle, pictures, extent.sizes, say)
+    kinds = rates_by_kind(pictures[0], bundle, limits_of(settings))
     report["decode_images_per_core_by_kind"] = {kind: round(each, 1) for kind, each in kinds.items()}
     say("engines alone")
     report["engines"] = _engines([str(settings.bundle), *extent.engines])
@@ -77,10 +64,47 @@ def measure(extent: Extent, say: Say) -> Report:
     figures = measure_lane(settings, pictures, extent.sizes, say)
     report |= _lane(figures)
     say("arithmetic")
-    report["network_gflop_per_image"] = round(network_gflop(bundle.onnx), 2)
-    report["matrix_gflops_per_core"] = round(matrix_gflops(), 1)
+    report |= _arithmetic(bundle)
     report["seconds"] = round(time.monotonic() - began)
     return report
+
+
+def measure_random(ensemble: RandomVit, sizes: Sizes, say: Say) -> Report:
+    """The lane alone, with an ensemble of random weights. Raises PixassayError where a part breaks off."""
+    began, pictures = time.monotonic(), packaged_pictures()
+    say(f"exporting {ensemble}")
+    with serving(ensemble) as settings:
+        bundle = load_bundle(settings.bundle)
+        report = _start(settings, bundle, pictures, sizes, say)
+        report["precision"] = "bf16" if computes_bf16() else "f32"  # of the engine; the loop has float32
+        report |= _lane(measure_lane(settings, pictures, sizes, say))
+        say("arithmetic")
+        report |= _arithmetic(bundle)
+    report["seconds"] = round(time.monotonic() - began)
+    return report
+
+
+def _start(settings: Settings, bundle: Bundle, pictures: Sequence[Picture], sizes: Sizes, say: Say) -> Report:
+    """What is measured where, how the engine runs, and how fast a core decodes."""
+    report: Report = {
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "machine": f"{cores()} cores of an {model_name()}",
+        "bundle": f"{bundle.manifest.name} {bundle.id}",
+        "rounds": sizes.rounds,
+    }
+    say("threads and batches of the engine")  # anew: what was kept may stem from a busier hour
+    report["cpu_engine"] = str(measured_plan(bundle, cores(), settings.max_batch, settings.engines))
+    say("decode and views")
+    rate = decode_rate([picture.data for picture in pictures], bundle, limits_of(settings))
+    report["decode_images_per_core"] = round(rate, 1)
+    return report
+
+
+def _arithmetic(bundle: Bundle) -> Report:
+    return {
+        "network_gflop_per_image": round(network_gflop(bundle.onnx), 2),
+        "matrix_gflops_per_core": round(matrix_gflops(), 1),
+    }
 
 
 def _lane(figures: Figures) -> Report:
@@ -102,11 +126,11 @@ def _lane(figures: Figures) -> Report:
 
 
 def _engines(arguments: Sequence[str]) -> Report | str:
-    return _measured(ENGINES, arguments) if find_spec("torch") else NO_TORCH
+    return _measured(ENGINES, arguments) if has_torch() else NO_TORCH
 
 
 def _shared_prefix(arguments: Sequence[str]) -> Report:
-    if find_spec("torch") is None:
+    if not has_torch():
         return {"shared_prefix_share": NO_TORCH, "openvino_over_torch": NO_TORCH}
     found = _measured(PREFIX, arguments)
     names = ("shared_prefix_share", "openvino_over_torch")
@@ -114,11 +138,5 @@ def _shared_prefix(arguments: Sequence[str]) -> Report:
 
 
 def _measured(module: str, arguments: Sequence[str]) -> Report:
-    """What a program with torch prints: a process of its own, since the service has none."""
-    command = [sys.executable, "-P", "-m", module, *arguments]
-    ended = subprocess.run(command, capture_output=True, text=True, check=False)
-    if ended.returncode:
-        last = ended.stderr.strip().splitlines()[-1:]
-        raise PixassayError(f"{module} broke off: {' '.join(last)}")
-    found: Report = json.loads(ended.stdout.splitlines()[-1])
+    found: Report = json.loads(output_of(module, arguments).splitlines()[-1])
     return found

@@ -12,18 +12,25 @@ import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
 
-from models.bundle import Bundle
+from models.bundle import Bundle, load_bundle
+from models.spec import ViewSpec
+from models.towers.clip import PRESETS
 from models.towers.registry import empty_tower
+from models.towers.vit import VitTower
 from stream.bench.arithmetic import network_gflop
 from stream.bench.contest import Contestant, Lap
+from stream.bench.contestants import judging_variables
 from stream.bench.lane import Figures
-from stream.bench.page import BEGIN, END, write_page
+from stream.bench.page import BEGIN, END, random_markers, write_page, write_random
 from stream.bench.processor import cpu_seconds, family
+from stream.bench.random_vit import PROGRAM, RandomVit
+from stream.bench.torch_program import output_of
 from stream.decide import Judge
 from stream.errors import PixassayError
 from stream.policy import load_policy
+from stream.settings import load_settings
 from trt_build.bench.engines import TORCH, measure
-from trt_build.bench.prefix import arithmetic_gain
+from trt_build.bench.prefix import DEPTH, arithmetic_gain
 from trt_build.bench.separate import separate_detectors
 from trt_build.bench.vit_bundle import vit_ensemble, write_vit_bundle
 
@@ -71,15 +78,52 @@ def test_engines_are_measured_by_torch(tiny_bundle: Bundle) -> None:
 
 def test_the_papers_kind_of_tower_makes_a_bundle_that_flags_nothing(tmp_path: Path) -> None:
     torch.manual_seed(0)
-    bundle = write_vit_bundle(tmp_path / "made", vit_ensemble(empty_tower("tiny"), size=64))
+    view = ViewSpec(name="global", kind="global", size=64)
+    bundle = write_vit_bundle(tmp_path / "made", vit_ensemble(empty_tower("tiny"), view))
     views, logits = bundle.golden()
     judge = Judge(bundle.manifest, load_policy(None, bundle.manifest))
     assert judge.recheck is None
     assert {judge.judge(row[None], "t").verdict for row in logits} == {"authentic"}
+    assert not judge.doubtful(np.full((1, 3), 30.0), "t")  # far beyond the logits of random heads
     assert np.ptp(logits, axis=1).min() > 0  # detectors that differ
     tensors = {name: torch.from_numpy(array) for name, array in views.items()}
     alone = separate_detectors(bundle.manifest)
     assert [one(tensors).shape for one in alone] == [(len(logits), 1)] * 3
+
+
+def test_nine_of_the_twelve_blocks_of_a_random_vit_are_computed_once(tmp_path: Path) -> None:
+    tower = VitTower(name="clip-b32", width=32, depth=DEPTH, heads=2, patch=32, size=64, joint=16)
+    view = ViewSpec(name="global", kind="global", size=64)
+    bundle = load_bundle(write_vit_bundle(tmp_path / "made", vit_ensemble(tower, view)).path)
+    norms = [node for node in onnx.load(bundle.onnx).graph.node if node.op_type == "LayerNormalization"]
+    blocks = 9 + 3 * 3
+    assert len(norms) == 1 + 2 * blocks + 3  # before the first, two a block, behind the last of each detector
+    assert [each.name for each in bundle.manifest.detectors] == ["pin_clip", "dgs_net", "masm"]
+    assert "bf16" in bundle.manifest.golden_tolerance  # else no CPU would run it in that
+
+
+def test_each_ensemble_of_the_command_has_a_tower() -> None:
+    assert {each.tower for each in RandomVit} <= PRESETS.keys()
+
+
+def test_contestants_judge_with_the_bundle_that_is_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever our own environment says: their processes start from it."""
+    own = {"PIXASSAY_BUNDLE": str(tmp_path / "own"), "PIXASSAY_POLICY": str(tmp_path / "own.json")}
+    for name, value in own.items():
+        monkeypatch.setenv(name, value)
+    for name, value in judging_variables(load_settings(bundle=tmp_path / "made", policy=None)).items():
+        monkeypatch.setenv(name, value)
+    judging = load_settings()
+    assert (judging.bundle, judging.policy) == (tmp_path / "made", None)
+
+
+def test_a_program_with_torch_that_breaks_off_is_named_with_its_last_words() -> None:
+    with pytest.raises(
+        PixassayError, match=r"trt_build.bench.vit_bundle broke off: .*invalid choice: 'clip'"
+    ):
+        output_of(PROGRAM, ["folder", "--tower", "clip"])
 
 
 def test_ratios_are_taken_within_rounds() -> None:
@@ -152,6 +196,29 @@ def test_the_page_keeps_what_people_wrote(tmp_path: Path) -> None:
     assert (tmp_path / "benchmarks.svg").read_text().startswith("<?xml")
     write_page(page, REPORT)
     assert page.read_text() == first
+
+
+def test_the_table_of_a_random_vit_stands_between_markers_of_its_own(tmp_path: Path) -> None:
+    page, (begin, end) = tmp_path / "benchmarks.md", random_markers(RandomVit.VIT_B16)
+    page.write_text(f"{BEGIN}\nof the bundle\n{END}\n\n{begin}\nold\n{end}\n\nBy hand.\n")
+    left_out = {"engines", "shared_prefix_share", "decode_images_per_core_by_kind"}
+    report = {name: value for name, value in REPORT.items() if name not in left_out}
+    write_random(page, RandomVit.VIT_B16, {**report, "worker_memory_mb": {}, "precision": "bf16"})
+    text = page.read_text()
+    assert text.startswith(f"{BEGIN}\nof the bundle\n{END}\n\n{begin}\n\n2 cores of a test")
+    assert "best, in bf16.\n" in text
+    assert "| lane over limit, by the clock | **0.955** |" in text
+    assert text.endswith(f"|\n\n{end}\n\nBy hand.\n")
+    assert "old" not in text
+    with pytest.raises(PixassayError, match=r"lacks the lines .*vit-b32"):
+        write_random(page, RandomVit.VIT_B32, report)
+    assert page.read_text() == text
+
+
+def test_the_docs_have_the_markers() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "benchmarks.md").read_text(encoding="utf-8")
+    for mark in (BEGIN, END, *random_markers(RandomVit.VIT_B16)):
+        assert text.count(mark) == 1
 
 
 def test_a_page_without_markers_is_left_alone(tmp_path: Path) -> None:

@@ -25,14 +25,15 @@ import openvino
 import torch
 from numpy.typing import NDArray
 
-from models.ensemble import Branch, Ensemble
+from models.ensemble import Branch, Ensemble, Feature
 from models.spec import ViewSpec
-from models.towers.vit import VitTower
+from models.towers.base import Tower
+from models.towers.clip import empty_clip
 from trt_build.export import export_onnx
 
 VIEW = ViewSpec(name="global", kind="global", size=224)
 DETECTORS = 3
-DEPTH = 12
+DEPTH = 12  # blocks of a ViT-B
 ALONE, TORCH = "separate", "torch"
 Batch = dict[str, NDArray[np.uint8]]
 
@@ -47,15 +48,14 @@ class Plan:
     rounds: int
 
 
-def ensemble(detectors: int, shared: int, patch: int) -> Ensemble:
-    """`detectors` heads on a tower of ViT-B's size, its first `shared` blocks common to all."""
-    tower = VitTower(width=768, depth=DEPTH, heads=12, patch=patch, joint=512)
-    branches = [Branch(f"d{index}", tower, shared, "pooled") for index in range(detectors)]
+def ensemble(tower: Tower, heads: Mapping[str, Feature], shared: int, view: ViewSpec = VIEW) -> Ensemble:
+    """Detectors by name, with what their heads read; the tower's first `shared` blocks are common to all."""
+    branches = [Branch(name, tower, shared, feature) for name, feature in heads.items()]
     with torch.no_grad():
         for branch in branches:  # equal constants would be merged by the compiler
             for weight in branch.parameters():
                 weight.mul_(1 + 0.01 * torch.randn(()))
-    return Ensemble(tower, branches, [VIEW], [VIEW.name] * detectors).eval().requires_grad_(False)
+    return Ensemble(tower, branches, [view], [view.name] * len(heads)).eval().requires_grad_(False)
 
 
 def arithmetic_gain(depth: int, shared: int, detectors: int = DETECTORS) -> float:
@@ -110,7 +110,7 @@ def measure(plan: Plan) -> dict[str, Any]:
     shape = (plan.batch, VIEW.size, VIEW.size, 3)
     batch: Batch = {VIEW.name: np.random.default_rng(0).integers(0, 256, shape, np.uint8)}
     tensors = {name: torch.from_numpy(array) for name, array in batch.items()}
-    alone = ensemble(1, 0, plan.patch)
+    alone = _vit_b(plan.patch, 1, 0)
     with tempfile.TemporaryDirectory() as made, torch.inference_mode():
         file = Path(made) / "graph.onnx"
         one = exported(alone, file)
@@ -120,10 +120,16 @@ def measure(plan: Plan) -> dict[str, Any]:
             TORCH: lambda: [alone(tensors) for _ in range(DETECTORS)],
         }
         for shared in plan.shared:
-            network = exported(ensemble(DETECTORS, shared, plan.patch), file)
+            network = exported(_vit_b(plan.patch, DETECTORS, shared), file)
             actions[f"{shared} shared"] = partial(network, batch)
         seconds = interleaved(actions, plan.rounds)
     return {**_report(plan, seconds), "cosine_of_logits": likeness}
+
+
+def _vit_b(patch: int, detectors: int, shared: int) -> Ensemble:
+    """Detectors that all read the pooled features, on a tower of ViT-B's size."""
+    heads: dict[str, Feature] = {f"d{index}": "pooled" for index in range(detectors)}
+    return ensemble(empty_clip(f"clip-b{patch}"), heads, shared)
 
 
 def _report(plan: Plan, seconds: Mapping[str, Sequence[float]]) -> dict[str, Any]:
@@ -150,7 +156,8 @@ def _cosine(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:
 def main() -> None:
     """Print what was measured."""
     parser = argparse.ArgumentParser(description=__doc__)
-    for name in ("patch", "batch", "rounds"):
+    parser.add_argument("--patch", type=int, choices=(16, 32), required=True)
+    for name in ("batch", "rounds"):
         parser.add_argument(f"--{name}", type=int, required=True)
     parser.add_argument("--shared", type=int, nargs="+", required=True)
     given = parser.parse_args()

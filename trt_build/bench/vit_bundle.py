@@ -1,10 +1,9 @@
-"""A bundle of three detectors on the papers' kind of tower. Random weights: they do not change the speed.
+"""A bundle of three detectors on the papers' kind of tower with random weights: they do not change the speed.
 
     python -m trt_build.bench.vit_bundle FOLDER --tower clip-b16
-    PIXASSAY_BUNDLE=FOLDER pixassay bench --quick --json
 
-The first three quarters of the blocks are shared. Its thresholds flag nothing, so that no picture is looked
-at twice. Needs torch.
+`pixassay bench --ensemble` runs it. Three quarters of the blocks are shared, one view of the whole picture is
+read. Needs torch.
 """
 
 import argparse
@@ -13,48 +12,43 @@ from pathlib import Path
 import torch
 
 from models.bundle import CARD, Bundle, write_bundle
-from models.ensemble import Branch, Ensemble
+from models.ensemble import Ensemble
 from models.spec import PolicySpec, ViewSpec
 from models.towers.base import Tower
-from models.towers.registry import empty_tower
-from trt_build.bench.separate import POOLED
+from models.towers.clip import PRESETS, empty_clip
+from trt_build.bench.prefix import VIEW, ensemble
 from trt_build.pack import manifest_fields, pack
+from trt_build.tiny import DETECTORS
 
-DETECTORS = ("pin_clip", "dgs_net", "masm")
-NOBODY = PolicySpec(id="bench/1", suspicious=0.999998, synthetic=0.999999, basis="none: flags nothing")
-TRAINING = {"data": "none: random weights, for benchmarks"}
-
-
-def vit_ensemble(tower: Tower, size: int) -> Ensemble:
-    """Three detectors that read one view of `size` pixels, in eval mode."""
-    shared = len(tower.blocks) * 3 // 4
-    branches = [Branch(name, tower, shared, "pooled" if name in POOLED else "joint") for name in DETECTORS]
-    with torch.no_grad():
-        for branch in branches:  # equal constants would be merged by the compiler
-            for weight in branch.parameters():
-                weight.mul_(1 + 0.01 * torch.randn(()))
-            branch.head.weight.mul_(0.1)  # logits near 0
-    view = ViewSpec(name="global", kind="global", size=size)
-    return Ensemble(tower, branches, [view], [view.name] * len(DETECTORS)).eval().requires_grad_(False)
+# A picture that is flagged is looked at twice, and random weights may flag any. No score reaches 1: of
+# normalised features and heads as torch begins them, no logit comes near the 37 that round to it.
+FLAGS_NOTHING = PolicySpec(id="bench/1", suspicious=1, synthetic=1, basis="none: it flags nothing")
+TRAINING = {"data": "none: random weights, to measure speed"}
 
 
-def write_vit_bundle(folder: Path, ensemble: Ensemble) -> Bundle:
-    """Export it as a bundle, by the product's own way, and set thresholds that flag nothing."""
+def vit_ensemble(tower: Tower, view: ViewSpec = VIEW) -> Ensemble:
+    """PiN-CLIP, DGS-Net and MASM by their structure, each behind three quarters of the tower's blocks."""
+    heads = {name: feature for name, (_, feature) in DETECTORS.items()}
+    return ensemble(tower, heads, len(tower.blocks) * 3 // 4, view)
+
+
+def write_vit_bundle(folder: Path, network: Ensemble) -> Bundle:
+    """Export it as any run is exported, into a folder that is made, with thresholds that flag nothing."""
     folder.mkdir(parents=True)
     (folder / CARD).write_text("# bench\n\nRandom weights: its scores mean nothing.\n", encoding="utf-8")
-    name = f"random {ensemble.tower.name}"
-    pack(ensemble, name, TRAINING, {}, folder)
-    return write_bundle(folder, {**manifest_fields(ensemble, name, TRAINING, {}), "policy": NOBODY})
+    name = f"{network.tower.name}, random weights"
+    pack(network, name, TRAINING, {}, folder)
+    return write_bundle(folder, {**manifest_fields(network, name, TRAINING, {}), "policy": FLAGS_NOTHING})
 
 
 def main() -> None:
     """Write the bundle."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("folder", type=Path, help="made; must not be there yet")
-    parser.add_argument("--tower", default="clip-b16", help="clip-b32, clip-b16 or clip-l14")
+    parser.add_argument("--tower", choices=PRESETS, required=True)
     given = parser.parse_args()
-    torch.manual_seed(0)
-    write_vit_bundle(given.folder, vit_ensemble(empty_tower(given.tower), size=224))
+    torch.manual_seed(0)  # the same bundle each time: what was measured of it is found again
+    write_vit_bundle(given.folder, vit_ensemble(empty_clip(given.tower)))
 
 
 if __name__ == "__main__":
