@@ -104,7 +104,7 @@ class Settings(BaseSettings):
         None, description="JSON file of thresholds, with those of single tenants; empty means the bundle's."
     )
     engine: Literal["auto", "openvino", "onnxruntime", "tensorrt"] = Field(
-        "auto", description="What runs it."
+        "auto", description="What runs it; onnxruntime computes in float32 on every CPU."
     )
     engines: Path = Field(
         Path("~/.cache/pixassay/engines"),
