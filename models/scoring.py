@@ -52,12 +52,17 @@ def _onnxruntime(bundle: Bundle, threads: int) -> Run:
 def _openvino(bundle: Bundle, threads: int, precision: Literal["f32", "bf16"]) -> Run:
     import openvino
 
+    from models.heads import keep_heads_in_float
+
     core = openvino.Core()
     if precision == "bf16" and "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
         raise ModelError("this CPU does not compute in bfloat16; take --engine openvino")
     config: dict[str, Any] = {"INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY"}
     config["INFERENCE_PRECISION_HINT"] = precision
-    compiled = core.compile_model(bundle.onnx, "CPU", config)
+    model = core.read_model(bundle.onnx)
+    if precision == "bf16":
+        keep_heads_in_float(model)
+    compiled = core.compile_model(model, "CPU", config)
 
     def run(views: Views) -> NDArray[np.float32]:
         return np.array(compiled(dict(views))[0], dtype=np.float32)

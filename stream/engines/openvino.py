@@ -1,5 +1,7 @@
 """The CPU engine: OpenVINO, bf16 where the CPU computes in it, f32 elsewhere; int8 where the bundle is so.
 
+In bf16 the heads stay f32, and so do the logits (models/heads.py).
+
 The products of an int8 bundle are int8 on every CPU, and the rest of it is f32: what its gate measured.
 
 Streams are batches that run side by side, each on its share of the threads (stream/engines/cpu_plan.py).
@@ -18,6 +20,7 @@ import openvino
 from numpy.typing import NDArray
 
 from models.bundle import Bundle
+from models.heads import keep_heads_in_float
 from stream.errors import ConfigError
 
 _BF16_FLAGS = frozenset({"avx512_bf16", "amx_bf16"})
@@ -59,6 +62,8 @@ class OpenVinoEngine:
                 v.name: openvino.PartialShape([batch, v.size, v.size, 3]) for v in bundle.manifest.views
             }
             model.reshape(shapes)
+            if floats == "bf16":
+                keep_heads_in_float(model)
             compiled = core.compile_model(model, "CPU", settings)
             self._requests: queue.SimpleQueue[openvino.InferRequest] = queue.SimpleQueue()
             for _ in range(streams):

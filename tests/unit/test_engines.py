@@ -9,11 +9,14 @@ from pathlib import Path
 
 import numpy as np
 import onnxruntime
+import openvino
 import pytest
 from numpy.typing import NDArray
+from openvino import opset13
 
 from models.bundle import Bundle, write_bundle
 from models.gpu import Gpu, NoGpu
+from models.heads import keep_heads_in_float
 from stream.engines import choose, cpu_plan
 from stream.engines.choose import golden_error, load_engine
 from stream.engines.cpu_plan import Plan, best_plan, plans
@@ -52,6 +55,40 @@ def test_the_same_logits_as_onnxruntime(tiny_bundle: Bundle, engine: OpenVinoEng
     assert logits.dtype == np.float32
     assert logits.shape == (count, len(tiny_bundle.manifest.detectors))
     assert np.abs(logits - reference(tiny_bundle, views)).max() < tolerance(tiny_bundle, engine)
+
+
+def test_logits_are_float32_whatever_products_are_computed_in(
+    tiny_bundle: Bundle, engine: OpenVinoEngine
+) -> None:
+    bits = engine.score(noise(tiny_bundle, 16)).view(np.uint32)
+    assert (bits & 0xFFFF != 0).mean() > 0.9  # bfloat16 has none of the lower 16
+
+
+def test_heads_are_found_and_computed_alike(tiny_bundle: Bundle) -> None:
+    core, views = openvino.Core(), noise(tiny_bundle, 4)
+    model = core.read_model(tiny_bundle.onnx)
+    assert keep_heads_in_float(model) == len(tiny_bundle.manifest.detectors)
+    compiled = core.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    assert np.abs(compiled(views)[0] - reference(tiny_bundle, views)).max() < 1e-4
+
+
+@pytest.mark.parametrize("transpose", [False, True])
+def test_a_product_of_several_outputs_or_with_another_behind_it_is_no_head(transpose: bool) -> None:
+    features = opset13.parameter([-1, 6], np.float32)
+
+    def product(inputs: openvino.Node, rows: int, columns: int) -> openvino.Node:
+        shape = (columns, rows) if transpose else (rows, columns)
+        weights = np.arange(rows * columns, dtype=np.float32).reshape(shape)
+        return opset13.matmul(inputs, weights, False, transpose)
+
+    inner = product(features, 6, 1)  # followed by a product
+    outputs = [product(inner, 1, 1), product(features, 6, 2)]
+    model = openvino.Model(outputs, [features])
+    given = np.ones((3, 6), np.float32)
+    expected = [np.array(each) for each in openvino.compile_model(model, "CPU")(given).values()]
+    assert keep_heads_in_float(model) == 1
+    found = openvino.compile_model(model, "CPU")(given).values()
+    assert all(np.allclose(a, b) for a, b in zip(found, expected, strict=True))
 
 
 def test_a_score_depends_on_its_own_picture_only(tiny_bundle: Bundle, engine: OpenVinoEngine) -> None:
