@@ -118,7 +118,7 @@ def residual(pixels: Tensor) -> Tensor:
     Fridrich and Kodovsky (Rich models for steganalysis of digital images, IEEE TIFS 2012).
     """
     # As one convolution, so that an engine in half precision never rounds the mean before it is subtracted:
-    # in bfloat16 that moved logits of photographs by up to 2. At the border the mean is of what lies inside:
+    # in bfloat16 that moved logits of pictures by up to 2. At the border the mean is of what lies inside:
     # the same as the mean of nine once every side goes on with the mean of its two outermost lines.
     kernel = torch.full((3, 3), -1.0, dtype=pixels.dtype, device=pixels.device)
     kernel[1, 1] = 8.0
