@@ -54,11 +54,11 @@ def _openvino(bundle: Bundle, threads: int, precision: Literal["f32", "bf16"]) -
 
     from models.heads import keep_heads_in_float
 
-    core = openvino.Core()
-    if precision == "bf16" and "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+    if precision == "bf16" and not computes_bf16():
         raise ModelError("this CPU does not compute in bfloat16; take --engine openvino")
     config: dict[str, Any] = {"INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY"}
     config["INFERENCE_PRECISION_HINT"] = precision
+    core = openvino.Core()
     model = core.read_model(bundle.onnx)
     if precision == "bf16":
         keep_heads_in_float(model)
@@ -68,6 +68,13 @@ def _openvino(bundle: Bundle, threads: int, precision: Literal["f32", "bf16"]) -
         return np.array(compiled(dict(views))[0], dtype=np.float32)
 
     return run
+
+
+def computes_bf16() -> bool:
+    """Whether OpenVINO computes in bfloat16 on this CPU."""
+    import openvino
+
+    return "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
 @dataclass(frozen=True, slots=True)

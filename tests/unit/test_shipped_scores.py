@@ -9,10 +9,9 @@ from PIL import Image
 
 from models.bundle import BUNDLED, Bundle, load_bundle
 from models.errors import ModelError
-from models.scoring import Run, Views, open_engine
+from models.scoring import Run, Views, computes_bf16, open_engine
 from models.views import render_all
 from stream.demo_pictures import packaged_pictures
-from stream.engines.openvino import computes_bf16
 
 Photographs = list[NDArray[np.uint8]]
 

@@ -17,8 +17,8 @@ import numpy as np
 import torch
 
 from models.bundle import Bundle, load_bundle
-from models.scoring import open_engine
-from trt_build.bench.prefix import Batch, compiled, computes_bf16, gain, interleaved
+from models.scoring import computes_bf16, open_engine
+from trt_build.bench.prefix import Batch, gain, interleaved
 from trt_build.bench.separate import separate_detectors
 
 TORCH = "torch, detectors apart, f32"
@@ -53,7 +53,7 @@ def _engines(bundle: Bundle) -> dict[str, Callable[[Batch], object]]:
         f"OpenVINO, {products}": open_engine(bundle, "openvino"),
     }
     if computes_bf16() and not quantisation:
-        engines["OpenVINO, bf16"] = compiled(bundle.onnx)
+        engines["OpenVINO, bf16"] = open_engine(bundle, "openvino-bf16")
     return engines
 
 

@@ -26,6 +26,7 @@ import torch
 from numpy.typing import NDArray
 
 from models.ensemble import Branch, Ensemble, Feature
+from models.scoring import computes_bf16
 from models.spec import ViewSpec
 from models.towers.base import Tower
 from models.towers.clip import empty_clip
@@ -97,11 +98,6 @@ def exported(network: Ensemble, file: Path) -> Callable[[Batch], NDArray[np.floa
     """The network as `compiled` runs it; its graph goes into `file`."""
     export_onnx(network, file)
     return compiled(file)
-
-
-def computes_bf16() -> bool:
-    """Whether OpenVINO computes in bf16 on this CPU."""
-    return "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
 def measure(plan: Plan) -> dict[str, Any]:
