@@ -137,8 +137,8 @@ from tests.unit.picture_files import LIMITS, VIEWS, every_format
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background inherits "ignore"
 pool = DecodePool(VIEWS, LIMITS, 2)
 pool.submit(every_format()["PNG"]).result()
-print(*pool.processes, flush=True)
 try:
+    print(*pool.processes, flush=True)  # within "try": whoever reads it may send the signal at once
     threading.Event().wait(60)
 except KeyboardInterrupt:
     print(pool.submit(every_format()["PNG"]).result().facts.format, flush=True)
