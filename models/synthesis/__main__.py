@@ -1,5 +1,6 @@
 """`python -m models.synthesis fetch|make`: the training pictures of the default bundle."""
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -14,6 +15,8 @@ from models.synthesis.fetch import packages
 from models.synthesis.make import synthesize
 
 LOG_EVERY = 100
+# Every size of picture makes oneDNN compile the autoencoder anew; of 1,024 such kernels it keeps a gigabyte.
+KERNELS_KEPT = {"ONEDNN_PRIMITIVE_CACHE_CAPACITY": "64"}
 
 app = typer.Typer(help="Training pictures: real photographs and their re-syntheses.", no_args_is_help=True)
 
@@ -42,6 +45,7 @@ def make(
     seed: Annotated[int, typer.Option(help="another seed makes other crops, sizes and choices")] = 0,
 ) -> None:
     """Shrink the photographs, re-synthesise them, and write the index."""
+    os.environ.update(KERNELS_KEPT)  # before torch computes anything: oneDNN reads it once
     console = Console(stderr=True)
     try:
         todo = plans.jobs(plans.read_plan(plan), data, seed)[:limit]

@@ -49,6 +49,9 @@ class SuperResolution:
         self.name = name
         self._network = NETWORKS[name]
         self._net = _load(self._network)
+        # Without pools of ours ncnn keeps what pictures of every size needed: gigabytes, as no two are alike.
+        self._pools = ncnn.PoolAllocator(), ncnn.PoolAllocator()
+        self._net.opt.blob_allocator, self._net.opt.workspace_allocator = self._pools
 
     def apply(self, rgb: RGB, rng: np.random.Generator) -> RGB:
         height, width = rgb.shape[:2]
@@ -63,7 +66,10 @@ class SuperResolution:
         padded = np.pad(rgb, ((network.pad, grown[0]), (network.pad, grown[1]), (0, 0)), mode="reflect")
         planes = np.ascontiguousarray(padded.transpose(2, 0, 1), dtype=np.float32) / 255.0
         height, width = (side * network.scale for side in rgb.shape[:2])
-        return to_uint8(self._run(planes).transpose(1, 2, 0))[:height, :width]
+        enlarged = self._run(planes)
+        for pool in self._pools:
+            pool.clear()
+        return to_uint8(enlarged.transpose(1, 2, 0))[:height, :width]
 
     def _run(self, planes: Any) -> Any:
         extractor = self._net.create_extractor()
