@@ -44,6 +44,12 @@ class Strength:
 NONE = Strength(untouched=1.0, flip=0.0)
 
 
+def only_jpeg(quality: int) -> Strength:
+    """Saved as JPEG of that quality, and nothing else."""
+    never = replace(NONE, untouched=0.0, rescale=0.0, blur=0.0, second_jpeg=0.0, webp=0.0)
+    return replace(never, jpeg=1.0, jpeg_quality=(quality, quality))
+
+
 @dataclass(frozen=True, slots=True)
 class Chain:
     """One draw: the steps in order, and the crop as fractions, so that it fits a picture of any size."""

@@ -26,7 +26,14 @@ class CheckpointError(ModelError):
 def save_ensemble(ensemble: Ensemble, folder: Path, facts: dict[str, Any]) -> Path:
     """Write <folder>/detectors.safetensors. `facts` (data, recipe, losses) travels along as JSON."""
     branches = [
-        {"name": b.name, "start": b.start, "feature": b.feature, "taps": list(b.taps)}
+        {
+            "name": b.name,
+            "start": b.start,
+            "feature": b.feature,
+            "taps": list(b.taps),
+            "bounded": b.bounds is not None,
+            "limit": b.limit,
+        }
         for b in ensemble.detectors()
     ]
     described = {
@@ -79,5 +86,12 @@ def _empty(described: dict[str, Any]) -> Ensemble:
     return Ensemble(tower, branches, views, described["reads"])
 
 
-def _branch(tower: Tower, name: str, start: int, feature: Feature, taps: Sequence[int] = ()) -> Branch:
-    return Branch(name, tower, start, feature, tuple(taps))
+def _branch(
+    tower: Tower,
+    name: str,
+    start: int,
+    feature: Feature,
+    taps: Sequence[int] = (),
+    **options: Any,
+) -> Branch:
+    return Branch(name, tower, start, feature, tuple(taps), **options)

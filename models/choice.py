@@ -11,7 +11,7 @@ from models.towers.base import Tower
 from models.train import METHODS
 
 # The recipe of a tower where none is named; large towers start from the papers'.
-RECIPES = {None: "default", "lite0": "default", "tiny": "small"}
+RECIPES = {None: "default", "lite0": "default", "statistics": "statistics", "tiny": "small"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,18 +80,24 @@ def check(recipe: Recipe, tower: Tower) -> None:
     """Whether `tower` can be trained by `recipe`: before hours of training, not after. Raises RecipeError."""
     for view in recipe.views:
         _check_view(view, tower)
+    _check_start(recipe, tower)
     for one in recipe.detectors:
         _check_options(one, tower)
+    taught = recipe.tune.steps or recipe.head.steps
+    if not taught and any(one.name == "dgs_net" for one in recipe.detectors):
+        raise RecipeError("dgs_net needs a teacher: give the stage `head` or the stage `tune` some steps")
+
+
+def _check_start(recipe: Recipe, tower: Tower) -> None:
     blocks, probes = len(tower.blocks), {one.name for one in recipe.detectors} == {"probe"}
     last = blocks if probes else blocks - 1
+    if last < 0:
+        raise RecipeError(f"{tower.name} has no blocks to adapt: only --detector probe can be trained on it")
     if recipe.adapt_from > last:
         raise RecipeError(
             f"adapt_from {recipe.adapt_from} leaves nothing to adapt: {tower.name} has {blocks} blocks, "
             f"so it can be 0 to {last}"
         )
-    taught = recipe.tune.steps or recipe.head.steps
-    if not taught and any(one.name == "dgs_net" for one in recipe.detectors):
-        raise RecipeError("dgs_net needs a teacher: give the stage `head` or the stage `tune` some steps")
 
 
 def _check_options(one: DetectorRecipe, tower: Tower) -> None:

@@ -20,18 +20,43 @@ Feature = Literal["pooled", "joint", "blocks"]
 RESIDUAL_GAIN = 8.0  # residuals of a few grey levels come into the range that a tower knows
 
 
+class Bounds(nn.Module):
+    """Holds every feature between two numbers: what lies far from all that was trained on says no more."""
+
+    low: Tensor
+    high: Tensor
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.register_buffer("low", torch.full((width,), -torch.inf))
+        self.register_buffer("high", torch.full((width,), torch.inf))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, F] -> [B, F]."""
+        return torch.minimum(torch.maximum(x, self.low), self.high)
+
+
 class Branch(nn.Module):
     """One detector behind the shared prefix: its own blocks, dense (folded), and a linear head."""
 
     def __init__(
-        self, name: str, tower: Tower, start: int, feature: Feature, taps: tuple[int, ...] = ()
+        self,
+        name: str,
+        tower: Tower,
+        start: int,
+        feature: Feature,
+        taps: tuple[int, ...] = (),
+        *,
+        bounded: bool = False,
+        limit: float | None = None,
     ) -> None:
         """`taps`: the blocks that the feature "blocks" concatenates, inside the shared prefix or behind it.
 
-        Raises ValueError for blocks that the tower does not have.
+        `bounded`: whether the head reads features between `bounds`. `limit`: what the logit tends to, however
+        much speaks for a class. Raises ValueError for blocks that the tower does not have.
         """
         super().__init__()
-        self.name, self.start, self.feature, self.taps = name, start, feature, taps
+        self.name, self.start, self.feature, self.taps, self.limit = name, start, feature, taps, limit
         wrong = [tap for tap in taps if not 0 <= tap < len(tower.blocks)]
         if wrong or (feature == "blocks") != bool(taps):
             raise ValueError(
@@ -40,7 +65,9 @@ class Branch(nn.Module):
         stop = max(taps) + 1 if taps else len(tower.blocks)  # blocks behind the last tap are not needed
         self.blocks = nn.ModuleList(copy.deepcopy(block) for block in list(tower.blocks)[start:stop])
         widths = {"pooled": tower.pooled_dim, "joint": tower.joint_dim}
-        self.head = nn.Linear(widths.get(feature) or sum(map(tower.summary_dim, taps)), 1)
+        width = widths.get(feature) or sum(map(tower.summary_dim, taps))
+        self.bounds = Bounds(width) if bounded else None
+        self.head = nn.Linear(width, 1)
 
     def features(self, tower: Tower, h: Tensor, inner: Mapping[int, Tensor] = MappingProxyType({})) -> Tensor:
         """Prefix output -> the features that the head reads, [B, P], [B, J] or [B, sum of the taps' C].
@@ -59,8 +86,9 @@ class Branch(nn.Module):
 
     def forward(self, tower: Tower, h: Tensor, inner: Mapping[int, Tensor] = MappingProxyType({})) -> Tensor:
         """Prefix output -> logit of `synthetic`, [B]."""
-        logit: Tensor = self.head(self.features(tower, h, inner))
-        return logit[:, 0]
+        features = self.features(tower, h, inner)
+        logit: Tensor = self.head(features if self.bounds is None else self.bounds(features))[:, 0]
+        return logit if self.limit is None else self.limit * torch.tanh(logit / self.limit)
 
 
 class Ensemble(nn.Module):

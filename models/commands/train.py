@@ -42,7 +42,10 @@ def train(
     every: Annotated[bool, typer.Option("--all", help="train every detector that there is")] = False,
     tower: Annotated[
         str | None,
-        typer.Option(help="lite0, clip-l14, clip-b16, clip-b32 or timm:<model>", show_default="the recipe's"),
+        typer.Option(
+            help="lite0, statistics, clip-l14, clip-b16, clip-b32 or timm:<model>",
+            show_default="the recipe's",
+        ),
     ] = None,
     weights: Annotated[Path | None, typer.Option(help="file of the tower's weights", dir_okay=False)] = None,
     adapt_from: Annotated[

@@ -8,12 +8,13 @@ from models.towers.base import Tower, TowerError
 from models.towers.clip import PRESETS, clip_tower, empty_clip
 from models.towers.clip_text import ClipText, clip_text
 from models.towers.lite0 import Lite0Tower, imagenet_lite0
+from models.towers.statistics import StatisticsTower
 from models.towers.tiny import TinyTower
 from models.towers.vit import VitTower
 from models.towers.weights import WeightsError, read_weights
 
 TIMM = "timm:"
-NAMES = ("lite0", "tiny", *PRESETS, f"{TIMM}<model>")
+NAMES = ("lite0", "statistics", "tiny", *PRESETS, f"{TIMM}<model>")
 
 
 def empty_tower(name: str, facts: Mapping[str, Any] | None = None) -> Tower:
@@ -33,6 +34,8 @@ def empty_tower(name: str, facts: Mapping[str, Any] | None = None) -> Tower:
     match name:
         case "lite0":
             return Lite0Tower()
+        case "statistics":
+            return StatisticsTower()
         case "tiny":
             return TinyTower()
     raise TowerError(f"{name!r} is no tower; there are {', '.join(NAMES)}")

@@ -58,6 +58,33 @@ def test_its_logit_is_the_last_column_and_the_others_stay(own: Path, tmp_path: P
     assert np.allclose(logits[:, :-1], open_engine(base)(theirs), atol=1e-5)
 
 
+def test_a_residual_is_made_of_pixels_that_the_bundle_has(tmp_path: Path) -> None:
+    """The view is not rendered, and not sent to the engine, a second time."""
+    base = write_tiny_bundle(tmp_path / "tiny")
+    known = base.manifest.views[0]
+    traces = known.model_copy(update={"name": "traces", "residual": not known.residual})
+    torch.manual_seed(4)
+    tower = pretrained_tower("tiny").eval().requires_grad_(False)
+    probe = Probe(tower, len(tower.blocks))
+    torch.nn.init.normal_(probe.branch.head.weight)
+    ensemble = Ensemble(tower, [probe.branch], [traces], ["traces"]).eval().requires_grad_(False)
+    alone = pack(ensemble, "probe", {}, {}, tmp_path / "alone")
+    status, said = command(
+        str(alone.path), "--into", str(base.path), "--name", "probe", "--out", str(tmp_path / "both")
+    )
+    assert status == 0, said
+    both = load_bundle(tmp_path / "both")
+    assert both.manifest.views == base.manifest.views
+    assert both.manifest.detectors[-1].view == known.name
+    rng = np.random.default_rng(0)
+    views = {
+        view.name: rng.integers(0, 256, (2, view.size, view.size, 3), dtype=np.uint8)
+        for view in both.manifest.views
+    }
+    expected = open_engine(alone)({"traces": views[known.name]})
+    assert np.allclose(open_engine(both)(views)[:, -1:], expected, atol=1e-5)
+
+
 def test_a_bundle_of_several_detectors_is_refused(own: Path, tmp_path: Path) -> None:
     base = write_tiny_bundle(tmp_path / "tiny")
     status, said = command(

@@ -1,6 +1,7 @@
 """The probe's head: the optimum of its regression, folded into one linear layer that serves raw features."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -37,10 +38,10 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> list[Picture]:
     return scan(root)
 
 
-def frozen() -> Frozen:
+def frozen(**options: Any) -> Frozen:
     torch.manual_seed(0)
     tower = pretrained_tower("tiny").eval().requires_grad_(False)
-    return Frozen(tower, Probe(tower, 1, blocks=(0, 2)), VIEW, (64, 64))
+    return Frozen(tower, Probe(tower, 1, blocks=(0, 2), **options), VIEW, (64, 64))
 
 
 def fit(one: Frozen, train: list[Picture], validation: list[Picture], folder: Path) -> float:
@@ -88,6 +89,48 @@ def test_the_matched_filter_stands_beside_the_regression_at_its_spread(
     assert np.corrcoef(second, sum_of_two - first)[0, 1] > 0.999
     logits = rows @ sum_of_two + both.probe.branch.head.bias.detach().numpy()
     assert logits[labels == 0].mean() == pytest.approx(-logits[labels == 1].mean(), rel=1e-2)
+
+
+def test_a_feature_counts_no_further_than_the_bound(pictures: list[Picture], tmp_path: Path) -> None:
+    """In the regression and where it is served; the matched filter sees the same."""
+    one = frozen(bound=1.5, matched=0.5)
+    strength = fit(one, pictures, pictures[8:24], tmp_path)
+    rows = np.load(tmp_path / FILE)["fitted"]
+    mean, spread = rows.mean(axis=0), rows.std(axis=0) + 1e-6
+    held = rows.clip(mean - 1.5 * spread, mean + 1.5 * spread)
+    assert (held != rows).mean() > 0.01
+    labels = np.repeat([picture.label for picture in pictures], 3)
+    model = LogisticRegression(C=strength / len(rows), max_iter=400)
+    model.fit((held - mean) / spread, labels)
+    first = model.coef_[0] / spread
+    second = matched_filter(held.reshape(len(pictures), 3, -1), pictures)
+    reals = held[labels == 0]
+    expected = first + 0.5 * (reals @ first).std() / (reals @ second).std() * second
+    head = one.probe.branch.head
+    assert head.weight[0].detach().numpy() == pytest.approx(expected, rel=1e-2, abs=1e-3)
+    far = torch.from_numpy(np.stack([mean + 1.5 * spread, mean + 100 * spread]))
+    bounds = one.probe.branch.bounds
+    assert bounds is not None
+    near, limit = head(bounds(far))[:, 0].tolist()
+    assert near == pytest.approx(limit, abs=1e-3)
+    assert head(far)[1].item() != pytest.approx(limit, abs=1.0)
+
+
+def test_a_limit_keeps_the_order_and_is_never_passed(pictures: list[Picture], tmp_path: Path) -> None:
+    free, held = frozen(), frozen(limit=2.0)
+    for one in (free, held):
+        fit(one, pictures, [], tmp_path)
+    seen = np.stack([render_all(load_at(picture, 64), [VIEW])["global"] for picture in pictures])
+    with torch.inference_mode():
+        plain, limited = (
+            Ensemble(one.tower, [one.probe.branch], [VIEW], ["global"]).eval()(
+                {"global": torch.from_numpy(seen)}
+            )
+            for one in (free, held)
+        )
+    assert plain.abs().max() > 2
+    assert limited.abs().max() <= 2
+    assert torch.allclose(limited, 2 * torch.tanh(plain / 2))
 
 
 def test_a_given_strength_is_not_chosen(pictures: list[Picture], tmp_path: Path) -> None:
