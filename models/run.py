@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from models.allocator import give_back_large_blocks
 from models.bundle import sha256_of
 from models.checkpoints import save_ensemble
 from models.choice import Choice, check, chosen, fitted
@@ -50,6 +51,7 @@ def train_run(
 
     Raises RecipeError, TowerError, WeightsError, LayoutError.
     """
+    give_back_large_blocks()
     torch.set_num_threads(machine.threads)
     device = machine.resolved()
     recipe = chosen(choice)

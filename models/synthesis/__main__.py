@@ -8,6 +8,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from models.allocator import give_back_large_blocks
 from models.synthesis import plan as plans
 from models.synthesis.base import SynthesisError
 from models.synthesis.fetch import fetch as fetch_package
@@ -46,6 +47,7 @@ def make(
 ) -> None:
     """Shrink the photographs, re-synthesise them, and write the index."""
     os.environ.update(KERNELS_KEPT)  # before torch computes anything: oneDNN reads it once
+    give_back_large_blocks()
     console = Console(stderr=True)
     try:
         todo = plans.jobs(plans.read_plan(plan), data, seed)[:limit]
