@@ -63,11 +63,15 @@ def calibrate_bundle(
 ) -> tuple[Bundle, Chosen]:
     """Fit on `pictures`, set thresholds on `policy_reals`, rewrite the manifest.
 
+    Where a copy is looked at before anything is flagged, lines and fusion are fitted on copies: there they
+    decide, and a detector that knows only files that were never saved again has the say that is left of it.
     The two share no photograph (see `halves`), and the bundle was trained on neither. What the thresholds
     promise: models/thresholds.py. Raises CalibrationError where there is too little of anything.
     """
     run, manifest = open_engine(bundle), bundle.manifest
-    found = score(run, manifest.views, pictures, short_side=SHORT_SIDE, progress=progress)
+    found = score(
+        run, manifest.views, pictures, short_side=SHORT_SIDE, resave=rates.recheck, progress=progress
+    )
     fused = fuse(manifest, found, pictures)
     reals = [score(run, manifest.views, policy_reals, short_side=SHORT_SIDE, progress=progress)]
     if rates.recheck is not None:
