@@ -14,7 +14,13 @@ POOLED = frozenset({"masm"})  # detectors whose head reads the pooled features
 def separate_detectors(manifest: Manifest) -> list[Ensemble]:
     """One ensemble of one detector for each of the manifest's, whole towers, in eval mode."""
     views = {view.name: view for view in manifest.views}
-    return [_alone(manifest.tower, each.name, views[each.view]) for each in manifest.detectors]
+    return [_alone(_tower(manifest, each.name), each.name, views[each.view]) for each in manifest.detectors]
+
+
+def _tower(manifest: Manifest, detector: str) -> str:
+    """The bundle's, but for a detector that came from a bundle of its own."""
+    imported = manifest.training.get("imported", {}).get(detector, {})
+    return str(imported["architecture"]) if imported.get("kind") == "bundle" else manifest.tower
 
 
 def _alone(tower_name: str, detector: str, view: ViewSpec) -> Ensemble:
