@@ -20,7 +20,9 @@ def test_it_is_whole_and_small(bundle: Bundle) -> None:
         "dgs_net",
         "masm",
         "probe",
+        "statistics",
     ]
+    assert len(bundle.manifest.views) == 1  # all of them read the same pixels
 
 
 def test_the_reference_runtime_gives_torchs_logits(bundle: Bundle) -> None:
