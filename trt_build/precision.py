@@ -3,8 +3,8 @@
     uint8 views -> float32 (normalisation) -> half -> ... -> float32 (heads, means of crops) -> float32 logits
 
 Half is float16 or bfloat16. Products and what lies between them run in half; layer normalisations and
-reductions, whose sums lose most, stay in float32, and so does all that follows the last products: the
-heads and what is done to their logits. No torch here, so an engine can be built from a bundle alone.
+reductions, whose sums lose most, stay in float32, and so do heads, the last product of every path, with all
+that lies before them back to the product before, and what is done to their logits. No torch here, so an engine can be built from a bundle alone.
 """
 
 from collections.abc import Iterable
@@ -186,20 +186,28 @@ def _element_types(model: onnx.ModelProto, constants: _Constants) -> dict[str, i
 
 
 def _narrow_nodes(graph: onnx.GraphProto, types: dict[str, int]) -> set[int]:
-    """The indices of the nodes that run in half: behind a first product and before a last one."""
+    """The indices of the nodes that run in half: products before the last one, and what lies between them."""
     after, products = set[str](), set[int]()  # tensors behind a product
     for index, node in enumerate(graph.node):
         if node.op_type in STARTS or not after.isdisjoint(node.input):
             after.update(node.output)
             products.add(index)
-    before, narrow = set[str](), set[int]()  # tensors that some product still reads
+    # Tensors that some product still reads, and those that one reads which is not the last of its path.
+    before, inside, narrow = set[str](), set[str](), set[int]()
     for index, node in reversed(list(enumerate(graph.node))):
-        leads = not before.isdisjoint(node.output)
-        if leads and index in products and node.op_type not in WIDE and _floats(node, types):
+        leads, within = not before.isdisjoint(node.output), not inside.isdisjoint(node.output)
+        product = node.op_type in PRODUCTS
+        if (within or (product and leads)) and index in products and _can_be_narrow(node, types):
             narrow.add(index)
-        if leads or node.op_type in PRODUCTS:
+        if leads or product:
             before.update(node.input)
+        if within or (product and leads):
+            inside.update(node.input)
     return narrow
+
+
+def _can_be_narrow(node: onnx.NodeProto, types: dict[str, int]) -> bool:
+    return node.op_type not in WIDE and _floats(node, types)
 
 
 def _floats(node: onnx.NodeProto, types: dict[str, int]) -> bool:

@@ -1,17 +1,24 @@
 """A graph in float16 and bfloat16: what stays wide, and that it computes the same."""
 
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import onnx
 import onnxruntime
 import pytest
+import torch
 from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
 from models.bundle import Bundle
 from models.engine_file import Precision
+from models.ensemble import Ensemble
+from models.probe import Probe
+from models.spec import ViewSpec
+from models.towers.statistics import StatisticsTower
 from trt_build.eight_bits import INT8
+from trt_build.export import export_onnx
 from trt_build.precision import PRODUCTS, in_precision
 from trt_build.qdq import quantised
 
@@ -52,6 +59,23 @@ def test_float32_is_the_same_graph_with_wide_constants(graph: onnx.ModelProto, t
     views, expected = tiny_bundle.golden()
     session = onnxruntime.InferenceSession(wide.SerializeToString(), providers=["CPUExecutionProvider"])
     assert np.abs(np.asarray(session.run(["logits"], views)[0]) - expected).max() < 1e-5
+
+
+def test_statistics_of_noise_stay_wide(tmp_path: Path) -> None:
+    """Their squares and fourth powers are beyond float16: infinite, were they between two products of half."""
+    torch.manual_seed(0)
+    tower, view = StatisticsTower(), ViewSpec(name="picture", kind="global", size=64)
+    probe = Probe(tower, 0)
+    torch.nn.init.normal_(probe.branch.head.weight, std=0.2)
+    ensemble = Ensemble(tower, [probe.branch], [view], [view.name]).eval().requires_grad_(False)
+    export_onnx(ensemble, tmp_path / "graph.onnx")
+    pictures = torch.randint(0, 256, (2, 64, 64, 3), dtype=torch.uint8)
+    expected = ensemble({view.name: pictures}).numpy()
+    model = in_precision(onnx.load(tmp_path / "graph.onnx"), "f16")
+    assert [types(model)[n.output[0]] for n in model.graph.node if n.op_type == "Conv"] == [HALF["f16"]] * 2
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    error = np.abs(np.asarray(session.run(["logits"], {view.name: pictures.numpy()})[0]) - expected).max()
+    assert 0 < error < 0.01
 
 
 @pytest.mark.parametrize("precision", ["f16", "bf16"])
