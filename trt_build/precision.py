@@ -4,7 +4,8 @@
 
 Half is float16 or bfloat16. Products and what lies between them run in half; layer normalisations and
 reductions, whose sums lose most, stay in float32, and so do heads, the last product of every path, with all
-that lies before them back to the product before, and what is done to their logits. No torch here, so an engine can be built from a bundle alone.
+that lies before them back to the product before, and what is done to their logits. No torch here, so an
+engine can be built from a bundle alone.
 """
 
 from collections.abc import Iterable

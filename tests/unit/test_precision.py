@@ -62,7 +62,7 @@ def test_float32_is_the_same_graph_with_wide_constants(graph: onnx.ModelProto, t
 
 
 def test_statistics_of_noise_stay_wide(tmp_path: Path) -> None:
-    """Their squares and fourth powers are beyond float16: infinite, were they between two products of half."""
+    """Their squares and fourth powers are beyond float16: infinite, were they between products of half."""
     torch.manual_seed(0)
     tower, view = StatisticsTower(), ViewSpec(name="picture", kind="global", size=64)
     probe = Probe(tower, 0)
