@@ -10,7 +10,7 @@ from PIL import Image
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
-from models.augment import NONE
+from models.augment import NONE, jpeg
 from models.data import load_at
 from models.ensemble import Ensemble
 from models.layouts import Picture, scan
@@ -114,6 +114,24 @@ def test_a_feature_counts_no_further_than_the_bound(pictures: list[Picture], tmp
     near, limit = head(bounds(far))[:, 0].tolist()
     assert near == pytest.approx(limit, abs=1e-3)
     assert head(far)[1].item() != pytest.approx(limit, abs=1.0)
+
+
+def test_training_sees_a_copy_that_was_only_saved_as_jpeg(pictures: list[Picture], tmp_path: Path) -> None:
+    plain, resaved = frozen(), frozen(resaved=90)
+    for name, one in (("plain", plain), ("resaved", resaved)):
+        (tmp_path / name).mkdir()
+        fit(one, pictures, pictures[:2], tmp_path / name)
+    rows, more = (np.load(tmp_path / name / FILE) for name in ("plain", "resaved"))
+    each = more["fitted"].reshape(len(pictures), 4, -1)
+    assert np.array_equal(each[:, :3].reshape(rows["fitted"].shape), rows["fitted"])
+    assert np.array_equal(more["judged"], rows["judged"])  # what chooses the strength is as it was
+    saved = jpeg(load_at(pictures[0], 64), 90)
+    view = render_all(saved, [VIEW])["global"].copy()
+    seen = torch.from_numpy(view)[None].permute(0, 3, 1, 2).float()
+    with torch.inference_mode():
+        branch, tower = resaved.probe.branch, resaved.tower
+        expected = branch.features(tower, *tower.tapped_prefix(seen, branch.start, branch.taps))[0]
+    assert np.allclose(each[0, 3], expected.numpy(), atol=1e-4)
 
 
 def test_a_limit_keeps_the_order_and_is_never_passed(pictures: list[Picture], tmp_path: Path) -> None:
