@@ -50,6 +50,16 @@ def test_a_score_depends_on_no_other_picture_of_the_batch(
         assert np.abs(other - together).max() <= 1e-5
 
 
+def test_openvino_gives_the_references_logits_on_photographs(
+    bundle: Bundle, run: Run, photographs: Photographs
+) -> None:
+    """The golden pictures are made up, and lie beyond what bounded features tell apart."""
+    views = views_of(bundle, photographs)
+    expected = open_engine(bundle, "onnxruntime")(views)
+    assert np.abs(run(views) - expected).max() <= 1e-3
+    assert np.ptp(expected, axis=0).min() > 1  # no detector says the same of all
+
+
 def test_in_bfloat16_logits_stay_close_and_other_cpus_are_told_so(
     bundle: Bundle, run: Run, photographs: Photographs
 ) -> None:
