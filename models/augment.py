@@ -46,8 +46,8 @@ NONE = Strength(untouched=1.0, flip=0.0)
 
 def only_jpeg(quality: int) -> Strength:
     """Saved as JPEG of that quality, and nothing else."""
-    never = replace(NONE, untouched=0.0, rescale=0.0, blur=0.0, second_jpeg=0.0, webp=0.0)
-    return replace(never, jpeg=1.0, jpeg_quality=(quality, quality))
+    always = replace(NONE, untouched=0.0, jpeg=1.0, jpeg_quality=(quality, quality))
+    return replace(always, rescale=0.0, blur=0.0, second_jpeg=0.0, webp=0.0)
 
 
 @dataclass(frozen=True, slots=True)

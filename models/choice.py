@@ -107,7 +107,8 @@ def _check_options(one: DetectorRecipe, tower: Tower) -> None:
         raise RecipeError(f"{one.name} has no such option: {error}") from error
     taps = one.options.get("blocks", ())
     if isinstance(taps, tuple) and any(not 0 <= tap < len(tower.blocks) for tap in taps):
-        raise RecipeError(f"{one.name} reads blocks {taps}, {tower.name} has 0 to {len(tower.blocks) - 1}")
+        there = f"0 to {len(tower.blocks) - 1}" if len(tower.blocks) else "none"
+        raise RecipeError(f"{one.name} reads blocks {taps}, {tower.name} has {there}")
 
 
 def _check_view(view: ViewSpec, tower: Tower) -> None:

@@ -63,8 +63,8 @@ def calibrate_bundle(
 ) -> tuple[Bundle, Chosen]:
     """Fit on `pictures`, set thresholds on `policy_reals`, rewrite the manifest.
 
-    Where a copy is looked at before anything is flagged, lines and fusion are fitted on copies: there they
-    decide, and a detector that knows only files that were never saved again has the say that is left of it.
+    Where a copy is looked at before anything is flagged, lines and fusion are fitted on copies, where they
+    decide: else detectors whose traces a re-save washes out would have too large a say.
     The two share no photograph (see `halves`), and the bundle was trained on neither. What the thresholds
     promise: models/thresholds.py. Raises CalibrationError where there is too little of anything.
     """

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from torch import nn
 
-from models.ensemble import Branch
+from models.ensemble import Branch, Feature
 from models.towers.base import Tower
 
 
@@ -42,12 +42,9 @@ class Probe(nn.Module):
         """
         super().__init__()
         self.strength, self.matched, self.bound, self.resaved = strength, matched, bound, resaved
-        taps = tuple(sorted(blocks))
-        self.branch = Branch(
-            *(self.name, tower, start, "blocks" if taps else "joint", taps),
-            bounded=bound is not None,
-            limit=limit,
-        )
+        taps, bounded = tuple(sorted(blocks)), bound is not None
+        feature: Feature = "blocks" if taps else "joint"
+        self.branch = Branch(self.name, tower, start, feature, taps, bounded=bounded, limit=limit)
         self.branch.blocks.requires_grad_(False)
         nn.init.zeros_(self.branch.head.weight)
         nn.init.zeros_(self.branch.head.bias)

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import orjson
 
+from models.allocator import keep_freed_memory
 from models.spec import ViewSpec
 from models.views import make_ready
-from stream.allocator import keep_freed_memory
 from stream.decode import Limits, decode
 from stream.decode_wire import WireError, receive, send
 from stream.errors import CannotEvaluate, NotApplicable

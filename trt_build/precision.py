@@ -208,14 +208,10 @@ def _narrow_nodes(graph: onnx.GraphProto, types: dict[str, int]) -> set[int]:
 
 
 def _can_be_narrow(node: onnx.NodeProto, types: dict[str, int]) -> bool:
-    return node.op_type not in WIDE and _floats(node, types)
-
-
-def _floats(node: onnx.NodeProto, types: dict[str, int]) -> bool:
-    """Whether it can be narrowed: it has a float32 and no half yet, as the Casts between the two have."""
+    """Whether it need not stay wide, and has a float32 and no half yet, as the Casts between the two have."""
     names: Iterable[str] = (*node.input, *node.output)
     kinds = {types.get(name) for name in names}
-    return TensorProto.FLOAT in kinds and kinds.isdisjoint(HALVES.values())
+    return node.op_type not in WIDE and TensorProto.FLOAT in kinds and kinds.isdisjoint(HALVES.values())
 
 
 def _target(node: onnx.NodeProto) -> int:

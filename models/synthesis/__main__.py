@@ -17,7 +17,7 @@ from models.synthesis.make import synthesize
 
 LOG_EVERY = 100
 # Every size of picture makes oneDNN compile the autoencoder anew; of 1,024 such kernels it keeps a gigabyte.
-KERNELS_KEPT = {"ONEDNN_PRIMITIVE_CACHE_CAPACITY": "64"}
+KERNELS_KEPT = 64
 
 app = typer.Typer(help="Training pictures: real photographs and their re-syntheses.", no_args_is_help=True)
 
@@ -46,7 +46,8 @@ def make(
     seed: Annotated[int, typer.Option(help="another seed makes other crops, sizes and choices")] = 0,
 ) -> None:
     """Shrink the photographs, re-synthesise them, and write the index."""
-    os.environ.update(KERNELS_KEPT)  # before torch computes anything: oneDNN reads it once
+    # Before torch computes anything: oneDNN reads it once.
+    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", str(KERNELS_KEPT))
     give_back_large_blocks()
     console = Console(stderr=True)
     try:

@@ -39,17 +39,13 @@ FILTERS: dict[str, tuple[tuple[tuple[int, ...], ...], int]] = {
     ),
 }
 LOCAL = ("corner", "square_3", "mean_3")  # those whose energy is looked at window by window
-COLOURS = (
-    "across",
-    "down",
-    "corner",
-    "square_3",
-    "mean_3",
-)  # those that say how alike red, green and blue are
+# Those that say how alike red, green and blue are.
+COLOURS = ("across", "down", "corner", "square_3", "mean_3")
 WINDOW = 9  # pixels; windows do not overlap
 TAILS = (0.5, 2.0, 4.0)  # how steeply the weights of `_tails` fall off, in mean absolute responses
 # Added before logarithms and quotients, in grey levels and in their squares: less than rounding to 8 bits is.
 LEAST, LEAST_SQUARE, LEAST_LOCAL = 0.03, 0.001, 0.02
+LEAST_SPREAD = 0.05  # of logarithms, in quotients
 RESPONSES = len(PLANES) * len(FILTERS)
 WATCHED = [len(FILTERS) * p + list(FILTERS).index(name) for p in range(len(PLANES)) for name in LOCAL]
 DIM = RESPONSES * (2 + len(TAILS)) + len(WATCHED) * 6 + len(LOCAL) + len(COLOURS) * 5
@@ -107,12 +103,12 @@ class StatisticsTower(Tower):
         return pooled
 
     def summary(self, h: Tensor) -> Tensor:
-        """There are no blocks: never asked for."""
-        raise NotImplementedError("the tower `statistics` has no blocks")
+        """What the stem gives."""
+        return h
 
     def summary_dim(self, block: int) -> int:
-        """There are no blocks: never asked for."""
-        raise NotImplementedError("the tower `statistics` has no blocks")
+        """The same of any: there are no blocks to tell apart."""
+        return DIM
 
     def adaptable(self, block: nn.Module) -> Iterator[str]:
         """Nothing can be adapted."""
@@ -157,13 +153,13 @@ def _levels(energy: Tensor, brightness: Tensor) -> Iterator[Tensor]:
     spread = apart.square().mean(2).sqrt()
     yield mean
     yield spread
-    yield (apart / (spread[..., None] + 0.05)).pow(3).mean(2)
+    yield (apart / (spread[..., None] + LEAST_SPREAD)).pow(3).mean(2)
     yield -0.5 * energy.pow(-2).mean(2).log()  # like the least, but of many windows
     yield level.amin(2)
     yield level.amax(2)
     light = brightness - brightness.mean(2, keepdim=True)  # [B, 1, windows]
     together = (light * apart[:, : len(LOCAL)]).mean(2)
-    yield together / ((light.square().mean(2) + 1e-3).sqrt() * (spread[:, : len(LOCAL)] + 0.05))
+    yield together / ((light.square().mean(2) + 1e-3).sqrt() * (spread[:, : len(LOCAL)] + LEAST_SPREAD))
 
 
 def _alike(colours: Tensor, squares: Tensor, unit: Tensor) -> Iterator[Tensor]:

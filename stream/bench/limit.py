@@ -14,8 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
+from models.allocator import keep_freed_memory
 from models.bundle import load_bundle
-from stream.allocator import keep_freed_memory
 from stream.bench.contest import serve
 from stream.bench.processor import cores
 from stream.decide import Judge

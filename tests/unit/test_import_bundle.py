@@ -1,5 +1,6 @@
 """A detector that was trained and exported by itself joins the bundle of others."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from typer.testing import CliRunner
 from models.bundle import load_bundle
 from models.ensemble import Ensemble
 from models.probe import Probe
-from models.scoring import open_engine
+from models.scoring import Views, open_engine
 from models.spec import ViewSpec
 from models.towers.registry import pretrained_tower
 from stream.cli import build
@@ -20,16 +21,27 @@ from trt_build.tiny import write_tiny_bundle
 VIEW = ViewSpec(name="global", kind="global", size=64)
 
 
-@pytest.fixture(scope="module")
-def own(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A bundle of one probe on inner blocks, all of the tower shared."""
+def probe_alone(out: Path, view: ViewSpec, *blocks: int) -> Path:
+    """A bundle of one probe of random weights, all of the tower shared."""
     torch.manual_seed(3)
     tower = pretrained_tower("tiny").eval().requires_grad_(False)
-    probe = Probe(tower, len(tower.blocks), blocks=range(len(tower.blocks)))
+    probe = Probe(tower, len(tower.blocks), blocks=blocks)
     torch.nn.init.normal_(probe.branch.head.weight)
-    out = tmp_path_factory.mktemp("own") / "probe"
-    ensemble = Ensemble(tower, [probe.branch], [VIEW], ["global"]).eval().requires_grad_(False)
+    ensemble = Ensemble(tower, [probe.branch], [view], [view.name]).eval().requires_grad_(False)
     return pack(ensemble, "probe", {"pictures": {"real:a": 3}}, {}, out).path
+
+
+def noise(views: Iterable[ViewSpec], count: int) -> Views:
+    rng = np.random.default_rng(0)
+    return {
+        view.name: rng.integers(0, 256, (count, view.size, view.size, 3), dtype=np.uint8) for view in views
+    }
+
+
+@pytest.fixture(scope="module")
+def own(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """On inner blocks."""
+    return probe_alone(tmp_path_factory.mktemp("own") / "probe", VIEW, 0, 1, 2)
 
 
 def command(*arguments: str) -> tuple[int, str]:
@@ -46,11 +58,7 @@ def test_its_logit_is_the_last_column_and_the_others_stay(own: Path, tmp_path: P
     both, alone = load_bundle(tmp_path / "both"), load_bundle(own)
     assert [one.name for one in both.manifest.detectors][-1] == "probe"
     assert both.manifest.training["imported"]["probe"]["bundle"] == alone.id
-    rng, count = np.random.default_rng(0), 5
-    views = {
-        view.name: rng.integers(0, 256, (count, view.size, view.size, 3), dtype=np.uint8)
-        for view in both.manifest.views
-    }
+    views = noise(both.manifest.views, 5)
     logits = open_engine(both)(views)
     read = both.manifest.detectors[-1].view
     assert np.allclose(logits[:, -1:], open_engine(alone)({"global": views[read]}), atol=1e-5)
@@ -63,12 +71,7 @@ def test_a_residual_is_made_of_pixels_that_the_bundle_has(tmp_path: Path) -> Non
     base = write_tiny_bundle(tmp_path / "tiny")
     known = base.manifest.views[0]
     traces = known.model_copy(update={"name": "traces", "residual": not known.residual})
-    torch.manual_seed(4)
-    tower = pretrained_tower("tiny").eval().requires_grad_(False)
-    probe = Probe(tower, len(tower.blocks))
-    torch.nn.init.normal_(probe.branch.head.weight)
-    ensemble = Ensemble(tower, [probe.branch], [traces], ["traces"]).eval().requires_grad_(False)
-    alone = pack(ensemble, "probe", {}, {}, tmp_path / "alone")
+    alone = load_bundle(probe_alone(tmp_path / "alone", traces))
     status, said = command(
         str(alone.path), "--into", str(base.path), "--name", "probe", "--out", str(tmp_path / "both")
     )
@@ -76,11 +79,7 @@ def test_a_residual_is_made_of_pixels_that_the_bundle_has(tmp_path: Path) -> Non
     both = load_bundle(tmp_path / "both")
     assert both.manifest.views == base.manifest.views
     assert both.manifest.detectors[-1].view == known.name
-    rng = np.random.default_rng(0)
-    views = {
-        view.name: rng.integers(0, 256, (2, view.size, view.size, 3), dtype=np.uint8)
-        for view in both.manifest.views
-    }
+    views = noise(both.manifest.views, 2)
     expected = open_engine(alone)({"traces": views[known.name]})
     assert np.allclose(open_engine(both)(views)[:, -1:], expected, atol=1e-5)
 

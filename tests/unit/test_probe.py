@@ -123,7 +123,8 @@ def test_training_sees_a_copy_that_was_only_saved_as_jpeg(pictures: list[Picture
         fit(one, pictures, pictures[:2], tmp_path / name)
     rows, more = (np.load(tmp_path / name / FILE) for name in ("plain", "resaved"))
     each = more["fitted"].reshape(len(pictures), 4, -1)
-    assert np.array_equal(each[:, :3].reshape(rows["fitted"].shape), rows["fitted"])
+    # The same copies as without; torch may round otherwise in a batch of four.
+    assert np.allclose(each[:, :3].reshape(rows["fitted"].shape), rows["fitted"], atol=1e-5)
     assert np.array_equal(more["judged"], rows["judged"])  # what chooses the strength is as it was
     saved = jpeg(load_at(pictures[0], 64), 90)
     view = render_all(saved, [VIEW])["global"].copy()
